@@ -1,0 +1,267 @@
+"""Getting at one node of a running cluster: commands, files, ports, start requests.
+
+Compute hosts are entered through Slurm (``srun --overlap`` into the node's own job), never by
+SSH: many sites forbid that, and a step stays inside the job's limits.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shlex
+import tarfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from fnmatch import fnmatch
+from typing import Any
+
+from slurm_provider.cluster import Cluster
+from slurm_provider.errors import ClusterError
+from slurm_provider.fleet.ledger import Node
+from slurm_provider.slurm import explain
+from slurm_provider.slurm.step import step_argv
+from slurm_provider.transport.tunnel import Tunnel
+
+_POLL_S = 0.05
+_LISTING_S = 2.0  # between looks at the queue while waiting; the report file is polled faster
+_CHUNK = 1 << 20
+
+
+class NodeAccess:
+    """One node, by id. Methods raise ClusterError, SlurmError or TransportError."""
+
+    def __init__(self, cluster: Cluster, node_id: str) -> None:
+        self._cluster = cluster
+        self._store = cluster.store
+        self._paths = cluster.store.paths
+        self.node_id = node_id
+
+    # -- waiting ---------------------------------------------------------------------------
+
+    def wait_ready(self, show: Callable[[str], None], is_wanted: Callable[[], bool]) -> None:
+        """Wait, as long as Slurm's queue does, until the node's agent is at work.
+
+        ``show`` gets the state in words whenever it is looked at; ``is_wanted`` turning False
+        ends the wait with a ClusterError.
+        """
+        next_listing = time.monotonic() + _LISTING_S
+        while True:
+            report = self._store.report(self.node_id)
+            if report is not None and report.get("state") in ("ready", "joined"):
+                return
+            if report is not None and report.get("state") == "ended":
+                raise ClusterError(self._ended_words(str(report.get("reason", ""))))
+            if not is_wanted():
+                raise ClusterError(
+                    "no longer waiting; the job stays in Slurm's queue: `ray up` again goes on "
+                    "waiting for it, `ray down` withdraws it"
+                )
+            if time.monotonic() > next_listing:
+                next_listing = time.monotonic() + _LISTING_S
+                nodes = {node.node_id: node for node in self._cluster.fleet.nodes()}
+                node = nodes.get(self.node_id)
+                if node is None:
+                    gone = self._cluster.fleet.node(self.node_id)
+                    raise ClusterError(self._ended_words((gone and gone.ended) or "it is gone"))
+                show(waiting_words(node))
+            time.sleep(_POLL_S)
+
+    def start_ray(self, command: str, env: Mapping[str, str]) -> None:
+        """Hand a start command to the head's supervisor and wait for its answer."""
+        name = f"{time.time_ns():020d}.json"
+        path = f"{self._paths.requests(self.node_id)}/{name}"
+        request = json.dumps({"command": command, "env": dict(env)}).encode()
+        self._store.transport.write_file(path, request, mode=0o600)
+        next_listing = time.monotonic() + _LISTING_S
+        while True:
+            answer = self._answer(f"{path}.result")
+            if answer is not None:
+                if answer["exit_code"] != 0:
+                    raise ClusterError(f"Ray did not start on the head: {self._with_log(answer)}")
+                return
+            if time.monotonic() > next_listing:
+                next_listing = time.monotonic() + _LISTING_S
+                if self.node_id not in {n.node_id for n in self._cluster.fleet.nodes()}:
+                    raise ClusterError(self._ended_words("its job ended"))
+            time.sleep(_POLL_S)
+
+    # -- commands --------------------------------------------------------------------------
+
+    def call(self, command: str, *, tty: bool) -> int:
+        """Run a shell command on the node with this terminal's streams; its exit code."""
+        return self._cluster.transport.call(self._argv(command, tty=tty), tty=tty)
+
+    def capture(self, command: str, timeout_s: float) -> tuple[int, str]:
+        """Run a shell command on the node; exit code and standard output."""
+        done = self._cluster.transport.run(self._argv(command, tty=False), timeout_s=timeout_s)
+        return done.returncode, done.stdout
+
+    def tunnel(self, remote_port: int, local_port: int = 0) -> Tunnel:
+        """A local port that leads to a port on the node's loopback."""
+        command = f'exec "$RAY_SLURM_PYTHON" "$RAY_SLURM_CODE" relay 127.0.0.1 {remote_port}'
+        process = self._cluster.transport.popen(self._argv(command, tty=False))
+        return Tunnel(process, listen_port=local_port)
+
+    # -- files -----------------------------------------------------------------------------
+
+    def write_bootstrap_config(self, data: bytes) -> None:
+        path = f"{self._paths.node(self.node_id)}/bootstrap.json"
+        self._store.transport.write_file(path, data, mode=0o600)
+
+    def upload(self, source: str, target: str, excludes: Sequence[str] = ()) -> None:
+        """Copy a file, or a folder's content, to ``target`` on the node."""
+        is_folder = os.path.isdir(source)
+        folder = target if is_folder else os.path.dirname(target) or "."
+        process = self._cluster.transport.popen(
+            self._argv(f"mkdir -p {_path(folder)} && tar -x -C {_path(folder)}", tty=False)
+        )
+        with tarfile.open(fileobj=_Writer(process.stdin), mode="w|") as archive:
+            if is_folder:
+                for name in sorted(os.listdir(source)):
+                    archive.add(os.path.join(source, name), name, filter=_excluding(excludes))
+            else:
+                archive.add(source, os.path.basename(target))
+        process.stdin.close()
+        self._finish(process, f"copying {source} to {target}")
+
+    def download(self, source: str, target: str) -> None:
+        """Copy a file, or a folder's content, from the node to ``target`` here."""
+        # `.` for a folder: its content is wanted, not the folder itself.
+        command = (
+            f"p={_path(source)}; if [ -d \"$p\" ]; then tar -c -C \"$p\" .; "
+            f'else tar -c -C "$(dirname "$p")" "$(basename "$p")"; fi'
+        )
+        process = self._cluster.transport.popen(self._argv(command, tty=False))
+        data = io.BytesIO()
+        while chunk := process.stdout.read1(_CHUNK):
+            data.write(chunk)
+        self._finish(process, f"copying {source} to {target}")
+        data.seek(0)
+        with tarfile.open(fileobj=data) as archive:
+            members = archive.getmembers()
+            single = len(members) == 1 and members[0].isfile()
+            if single and not os.path.isdir(target) and not target.endswith("/"):
+                content = archive.extractfile(members[0])
+                assert content is not None
+                os.makedirs(os.path.dirname(os.path.abspath(target)), exist_ok=True)
+                with open(target, "wb") as file:
+                    file.write(content.read())
+                os.chmod(target, members[0].mode & 0o777)
+            else:
+                os.makedirs(target, exist_ok=True)
+                archive.extractall(target, filter="data")
+
+    def place_mount(self, source: str, target: str, excludes: Sequence[str]) -> None:
+        """Stage a file mount for all nodes and put it in place on this one."""
+        staged = self._store.staged(target.rstrip("/"))
+        self.upload(source, staged, excludes)
+        self._checked(
+            f'"$RAY_SLURM_PYTHON" "$RAY_SLURM_CODE" place {shlex.quote(staged)} {_path(target)}'
+        )
+
+    def remove(self, path: str) -> None:
+        self._store.transport.remove_tree(path)
+
+    def submit_folder(self, key: str) -> str:
+        """A private folder for the script of one ``ray submit``."""
+        return f"{self._paths.node(self.node_id)}/submit/{key}"
+
+    def report(self) -> dict[str, Any]:
+        """The agent's report; raises ClusterError while there is none."""
+        report = self._store.report(self.node_id)
+        if report is None:
+            raise ClusterError(f"node {self.node_id} has not started yet (`ray-slurm status`)")
+        return report
+
+    # -- inside ----------------------------------------------------------------------------
+
+    def _argv(self, command: str, *, tty: bool) -> list[str]:
+        """The command inside the node's job, in the node's environment."""
+        script = f"{_SET_UP.format(shell=shlex.quote(self._paths.shell(self.node_id)))}\n{command}"
+        inner = ["bash", "-c", script]
+        report = self.report()
+        if not report.get("job_id"):
+            return inner  # a head on the edge node
+        return step_argv(
+            str(report["job_id"]), inner, cpus=int(report["granted_cpus"]), tty=tty
+        )
+
+    def _checked(self, command: str) -> None:
+        code, output = self.capture(command, timeout_s=600)
+        if code != 0:
+            raise ClusterError(f"on node {self.node_id}: {command}: exit code {code}: {output}")
+
+    def _finish(self, process: Any, what: str) -> None:
+        code = process.wait(timeout_s=600)
+        if code != 0:
+            raise ClusterError(f"{what} failed (exit code {code}): {process.stderr_tail.strip()}")
+
+    def _answer(self, path: str) -> dict[str, Any] | None:
+        try:
+            return dict(json.loads(self._store.transport.read_file(path)))
+        except FileNotFoundError:
+            return None
+
+    def _ended_words(self, reason: str) -> str:
+        return f"node {self.node_id} ended: {self._with_log({'message': reason})}"
+
+    def _with_log(self, answer: Mapping[str, Any]) -> str:
+        tail = self._store.log_tail(self.node_id)
+        return (
+            f"{answer['message']}\n--- last lines of {self._paths.log(self.node_id)}\n{tail}"
+            if tail
+            else f"{answer['message']} (its log {self._paths.log(self.node_id)} is empty)"
+        )
+
+
+# HOME as the working folder: what `ray exec` does everywhere else.
+_SET_UP = ". {shell} && cd"
+
+
+def waiting_words(node: Node) -> str:
+    """One line for a person: state, reason, expected start."""
+    job = node.job
+    if job is None:
+        return f"job {node.job_id or ''} submitted"
+    if not job.state.is_pending:
+        return f"job {job.job_id} is {job.state.name.lower()} on {job.nodelist}: Ray node starting"
+    words = f"job {job.job_id} waits in partition {job.partition}: {explain(job.reason).text}"
+    if job.start_time:
+        words += f" (expected start {time.strftime('%d %b %H:%M', time.localtime(job.start_time))})"
+    return words
+
+
+def _path(path: str) -> str:
+    """Quoted for the shell, but a leading ``~/`` still means the home folder there."""
+    if path == "~":
+        return '"$HOME"'
+    if path.startswith("~/"):
+        return '"$HOME"/' + shlex.quote(path[2:])
+    return shlex.quote(path)
+
+
+def _excluding(patterns: Sequence[str]) -> Callable[[tarfile.TarInfo], tarfile.TarInfo | None]:
+    def keep(info: tarfile.TarInfo) -> tarfile.TarInfo | None:
+        name = os.path.basename(info.name)
+        for pattern in patterns:
+            plain = pattern.strip("/").removeprefix("**/")
+            if fnmatch(name, plain) or fnmatch(info.name, plain):
+                return None
+        return info
+
+    return keep
+
+
+class _Writer(io.RawIOBase):
+    """A pipe as the file that tarfile writes to."""
+
+    def __init__(self, pipe: Any) -> None:
+        self._pipe = pipe
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        self._pipe.write(bytes(data))
+        return len(data)

@@ -1,0 +1,182 @@
+"""The head's supervisor: runs Ray's start commands when `ray up` hands them over, keeps it alive.
+
+``ray up`` asks for a head before it has a configuration for it, so the job waits for requests:
+JSON files that the command runner writes and this loop answers. What must outlive a command
+runs here and not in an ``srun`` step, because most sites kill a step's processes with the step.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from dataclasses import dataclass
+
+from slurm_provider.agent.files import read_json, write_json
+from slurm_provider.agent.node import Node, RayRuntime
+from slurm_provider.agent.ray_start import head_options, metrics_port
+
+_FAST_POLL_S = 0.05  # while `ray up` is at work; a listing of one folder
+_SLOW_POLL_S = 0.5
+_FAST_FOR_S = 60.0
+_HEARTBEAT_S = 10.0
+_RESTARTS = 3  # of a Ray that died by itself, within the window
+_RESTART_WINDOW_S = 600.0
+
+
+@dataclass(frozen=True)
+class Request:
+    """A start command from ``ray up``."""
+
+    path: str
+    command: str
+    env: dict[str, str]
+
+    def answer(self, exit_code: int, message: str = "") -> None:
+        write_json(f"{self.path}.result", {"exit_code": exit_code, "message": message})
+
+
+class Head:
+    """State of the supervised Ray on the head."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._paths = node.paths
+        self._requests = node.paths.requests(node.spec.node_id)
+        self._runtime: RayRuntime | None = None
+        self._request: Request | None = None  # what started the runtime
+        self._unanswered = False
+        self._published = False
+        self._restarts: list[float] = []
+        self._seen: set[str] = set()
+
+    def run(self) -> int:
+        node = self._node
+        os.makedirs(self._requests, mode=0o700, exist_ok=True)
+        plan = node.prepare(None)
+        write_json(
+            os.path.join(self._paths.node(node.spec.node_id), "ray-options.json"),
+            head_options(plan),
+        )
+        node.env["AUTOSCALER_METRIC_PORT"] = str(metrics_port(plan))
+        node.env["RAY_SLURM_CONFIG"] = node.spec.values["bootstrap_config"]
+        node.write_shell(f"{plan.address}:{plan.service_ports[6]}")
+        node.report(state="ready")
+        fast_until = time.monotonic() + _FAST_FOR_S
+        next_heartbeat = 0.0
+        while True:
+            signums = node.signals.wait(
+                _FAST_POLL_S if time.monotonic() < fast_until else _SLOW_POLL_S
+            )
+            if signums & {signal.SIGTERM, signal.SIGINT}:
+                return self._leave("stopped by Slurm")
+            if os.path.exists(self._paths.closing) or not os.path.isdir(self._paths.root):
+                return self._leave("the cluster is being taken down")
+            if signal.SIGUSR2 in signums:
+                self._stop()
+            if self._take_request():
+                fast_until = time.monotonic() + _FAST_FOR_S
+            self._follow()
+            if time.monotonic() > next_heartbeat:
+                next_heartbeat = time.monotonic() + _HEARTBEAT_S
+                node.report(heartbeat=time.time())
+
+    def _take_request(self) -> bool:
+        names = sorted(
+            name for name in os.listdir(self._requests)
+            if name.endswith(".json") and name not in self._seen
+        )  # fmt: skip
+        if not names:
+            return False
+        self._seen.add(names[0])
+        path = os.path.join(self._requests, names[0])
+        values = read_json(path)
+        assert values is not None
+        self._stop()
+        self._request = Request(path, values["command"], values["env"])
+        self._unanswered = True
+        self._start()
+        return True
+
+    def _start(self) -> None:
+        assert self._request is not None
+        print(f"[agent] start command: {self._request.command}", flush=True)
+        env = {**self._node.env, **self._request.env}
+        self._published = False
+        self._runtime = RayRuntime(["bash", "-c", self._request.command], env)
+
+    def _follow(self) -> None:
+        """Publish a Ray that came up, report or restart one that ended."""
+        if self._runtime is None:
+            return
+        code = self._runtime.exit_code()
+        if self._runtime.started.is_set() and not self._published and code is None:
+            self._publish()
+            self._answer(0)
+        if code is None:
+            return
+        if self._unanswered:
+            self._runtime = None
+            self._answer(code, f"exit code {code}, see {self._log}")
+            return
+        now = time.monotonic()
+        self._restarts = [t for t in self._restarts if now - t < _RESTART_WINDOW_S]
+        self._stop()
+        if len(self._restarts) >= _RESTARTS:
+            print("[agent] Ray keeps ending; run `ray up` again to restart it", flush=True)
+            self._node.report(state="failed", reason=f"`ray start` ended with exit code {code}")
+            return
+        print(f"[agent] Ray ended with exit code {code}: starting it again", flush=True)
+        self._restarts.append(now)
+        self._start()
+
+    def _publish(self) -> None:
+        """Tell workers and clients where the head is."""
+        node = self._node
+        started = read_json(os.path.join(self._paths.node(node.spec.node_id), "ray-started.json"))
+        assert started is not None and node.plan is not None
+        generation = f"{node.spec.node_id}.{time.time_ns():x}"
+        write_json(
+            self._paths.head,
+            {
+                "node_id": node.spec.node_id,
+                "job_id": node.plan.allocation.job_id,
+                "host": node.plan.allocation.host,
+                "ip": node.plan.address,
+                "gcs_address": f"{node.plan.address}:{started['port']}",
+                "client_port": started["client_port"],
+                "dashboard_host": started["dashboard_host"],
+                "dashboard_port": started["dashboard_port"],
+                "generation": generation,
+                "started": time.time(),
+            },
+        )
+        node.write_shell(f"{node.plan.address}:{started['port']}")
+        node.report(state="joined", joined=time.time())
+        self._published = True
+
+    def _answer(self, exit_code: int, message: str = "") -> None:
+        if self._unanswered and self._request is not None:
+            self._request.answer(exit_code, message)
+            self._unanswered = False
+
+    def _stop(self) -> None:
+        if self._runtime is not None:
+            self._node.stop_ray()
+            self._runtime = None
+            self._node.report(state="ready")
+
+    def _leave(self, reason: str) -> int:
+        self._answer(1, reason)
+        self._node.leave(reason, 0)
+        return 0
+
+    @property
+    def _log(self) -> str:
+        return self._paths.log(self._node.spec.node_id)
+
+
+def run_head(node: Node) -> int:
+    """Supervise the head until Slurm or the tombstone ends it; the exit code of the job."""
+    return Head(node).run()
+

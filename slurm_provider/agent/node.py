@@ -1,0 +1,260 @@
+"""What a head and a worker share: take the allocation, prepare the host, run Ray, leave nothing.
+
+The agent *is* the job's batch process, so Slurm's signals reach it: ``--signal=B:USR1@lead``
+before the time limit reaches only it, ``scancel`` sends TERM to every process of the job.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from slurm_provider.agent.allocation import MB, read_allocation
+from slurm_provider.agent.files import read_json, write_json, write_text
+from slurm_provider.agent.network import node_address
+from slurm_provider.agent.ports import PortRange, claim_block
+from slurm_provider.agent.processes import become_subreaper, end_descendants
+from slurm_provider.agent.ray_start import NodePlan
+from slurm_provider.agent.scratch import make_scratch, remove_scratch
+from slurm_provider.cluster_paths import ClusterPaths
+
+# Below Slurm's KillWait (30 s by default, often less): after it Slurm kills what is left.
+STOP_GRACE_S = 3.0
+_STARTED = "Ray runtime started."
+_PRIVATE = ("RAY_OVERRIDE_", "RAY_ADDRESS", "RAY_AUTH_", "RAY_CLOUD_", "RAY_NODE_TYPE_NAME")
+
+
+class NodeError(Exception):
+    """The node cannot start; the message is for the user."""
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A node's launch specification, as the provider wrote it."""
+
+    paths: ClusterPaths
+    node_id: str
+    values: Mapping[str, Any]
+
+    @classmethod
+    def read(cls, cluster_dir: str, launch: str, environ: Mapping[str, str]) -> Spec:
+        paths = ClusterPaths(cluster_dir)
+        values = read_json(paths.launch(launch))
+        if values is None:
+            raise NodeError(
+                f"{paths.launch(launch)} is not visible on {socket.gethostname()}: "
+                "provider.cluster_dir must be on a file system that all hosts share"
+            )
+        index = environ.get("SLURM_ARRAY_TASK_ID") or values.get("index") or 0
+        return cls(paths, f"{launch}-{index}", values)
+
+
+class Signals:
+    """Signals as a queue that a loop can wait on."""
+
+    def __init__(self, *signums: int) -> None:
+        self._pipe = os.pipe()
+        os.set_blocking(self._pipe[1], False)
+        signal.set_wakeup_fd(self._pipe[1], warn_on_full_buffer=False)
+        for signum in signums:
+            signal.signal(signum, lambda *_: None)
+
+    def wait(self, timeout_s: float) -> set[int]:
+        """Signals that arrived; returns early when one does."""
+        if not select.select([self._pipe[0]], [], [], timeout_s)[0]:
+            return set()
+        return set(os.read(self._pipe[0], 4096))
+
+
+class RayRuntime:
+    """One running ``ray start --block`` and what it printed."""
+
+    def __init__(self, argv: Sequence[str], env: Mapping[str, str]) -> None:
+        self.started = threading.Event()  # set when Ray says that it runs
+        self._process = subprocess.Popen(
+            argv, env=dict(env), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, text=True, errors="replace", start_new_session=True,
+        )  # fmt: skip
+        self.pid = self._process.pid
+        self._echo = threading.Thread(target=self._read, daemon=True)
+        self._echo.start()
+
+    def exit_code(self) -> int | None:
+        """None while it runs."""
+        code = self._process.poll()
+        if code is not None:
+            self._echo.join(timeout=1)
+        return code
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            sys.stdout.write(line)
+            sys.stdout.flush()
+            if _STARTED in line:
+                self.started.set()
+
+
+class Node:
+    """This job as a Ray node: its plan, its environment and its report."""
+
+    def __init__(self, spec: Spec) -> None:
+        self.spec = spec
+        self.paths = spec.paths
+        self.signals = Signals(signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
+        self.scratch: str | None = None
+        self.plan: NodePlan | None = None
+        self.env: dict[str, str] = {}
+        self._report: dict[str, Any] = {
+            "node_id": spec.node_id,
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "job_id": os.environ.get("SLURM_JOB_ID", ""),
+            "agent_started": time.time(),
+        }
+
+    def prepare(self, head_address: str | None) -> NodePlan:
+        """Claim ports and folders and work out the plan; raises NodeError and friends."""
+        become_subreaper()
+        os.umask(0o077)
+        values = self.spec.values
+        allocation = read_allocation(
+            os.environ,
+            host=socket.gethostname(),
+            host_cpus=os.cpu_count() or 1,
+            now=time.time(),
+            time_limit_s=values.get("time_limit_s"),
+        )
+        granted_cpus = allocation.cpus
+        given = values["given"]  # what the user wrote wins over what Slurm granted
+        allocation = replace(
+            allocation,
+            cpus=given.get("CPU", allocation.cpus),
+            gpus=given.get("GPU", allocation.gpus),
+        )
+        low, high = values["ports"]
+        # Kept by the object: releasing the guards would release the claim.
+        self._block = claim_block(PortRange(low, high), allocation.cpus, seed=self.spec.node_id)
+        self.scratch = make_scratch(self.spec.node_id, values.get("temp_dir"), os.environ)
+        self.plan = NodePlan(
+            allocation=allocation,
+            node_type=values["node_type"],
+            address=node_address(values.get("network"), head_address),
+            service_ports=self._block.services,
+            worker_ports=self._block.workers,
+            temp_dir=self.scratch,
+            shm_free_mb=_shm_free_mb(),
+            custom_resources=values.get("custom_resources", {}),
+            labels=values.get("labels", {}),
+            gpu_type=values.get("gpu_type"),
+            memory_bytes=given.get("memory"),
+            object_store_memory_mb=values.get("object_store_memory_mb"),
+            extra=values.get("ray_start_options", {}),
+        )
+        self.env = self._environment()
+        self.report(
+            state="starting", address=self.plan.address, granted_cpus=granted_cpus,
+            cpus=allocation.cpus, gpus=allocation.gpus, memory_mb=allocation.memory_mb,
+            temp_dir=self.scratch,
+        )  # fmt: skip
+        return self.plan
+
+    def run_commands(self, commands: Sequence[str], what: str) -> None:
+        """Run the user's shell lines one after the other; raises NodeError on the first failure."""
+        for command in commands:
+            print(f"[agent] {what}: {command}", flush=True)
+            done = subprocess.run(["bash", "-c", command], env=self.env, stdin=subprocess.DEVNULL)
+            if done.returncode != 0:
+                raise NodeError(f"{what} failed with exit code {done.returncode}: {command}")
+
+    def write_shell(self, head_address: str | None) -> None:
+        """Leave the node's environment for ``ray exec`` and ``ray attach``."""
+        variables = {k: v for k, v in self.env.items() if not k.startswith(("SLURM_", "BASH_FUNC"))}
+        if head_address:
+            variables["RAY_ADDRESS"] = head_address
+        lines = [f"export {key}={_quoted(value)}" for key, value in variables.items()]
+        write_text(self.paths.shell(self.spec.node_id), "\n".join(lines) + "\n")
+
+    def report(self, **values: Any) -> None:
+        """Merge into the node's report, which the provider and ``ray-slurm status`` read."""
+        self._report.update(values)
+        write_json(self.paths.report(self.spec.node_id), self._report)
+
+    def stop_ray(self) -> None:
+        """End every process below this agent."""
+        end_descendants(os.getpid(), grace_s=STOP_GRACE_S)
+
+    def leave(self, reason: str, exit_code: int) -> None:
+        """Stop Ray, remove the temporary folder, say why in the report. Never raises."""
+        # The agent's own end must not be cut short by a second signal.
+        for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
+            signal.signal(signum, signal.SIG_IGN)
+        self.stop_ray()
+        if self.scratch:
+            _keep_logs(self.scratch, self.spec)
+            remove_scratch(self.scratch)
+        with contextlib.suppress(OSError):  # `ray down` may have removed the folder already
+            if os.path.isdir(self.paths.root):
+                self.report(state="ended", reason=reason, exit_code=exit_code, ended=time.time())
+        print(f"[agent] node left: {reason}", flush=True)
+
+    def _environment(self) -> dict[str, str]:
+        env = {k: v for k, v in os.environ.items() if not k.startswith(_PRIVATE)}
+        token = self.paths.token
+        code = self.spec.values["code"]
+        real_ray = shutil.which("ray")
+        if real_ray is None:
+            raise NodeError(
+                f"there is no 'ray' on PATH of {socket.gethostname()} after activating the "
+                "environment; check provider.environment (PATH was "
+                f"{os.environ.get('PATH', '')})"
+            )
+        env.update(
+            RAY_CLOUD_INSTANCE_ID=self.spec.node_id,
+            RAY_NODE_TYPE_NAME=self.spec.values["node_type"],
+            RAY_AUTH_MODE="token" if os.path.exists(token) else "disabled",
+            RAY_AUTH_TOKEN_PATH=token,
+            # Ray would drain for 30 s on SIGTERM, longer than most sites' KillWait; a node that
+            # is ended on purpose is drained before.
+            RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S="0",
+            RAY_SLURM_PYTHON=sys.executable,
+            RAY_SLURM_CODE=code,
+            RAY_SLURM_RAY=real_ray,
+            RAY_SLURM_NODE=self.paths.node(self.spec.node_id),
+            PATH=f"{os.path.dirname(code)}/bin:{env.get('PATH', '')}",
+            PYTHONPATH=os.pathsep.join(p for p in (code, env.get("PYTHONPATH")) if p),
+        )
+        env.update(self.spec.values.get("env", {}))
+        return env
+
+
+def _keep_logs(scratch: str, spec: Spec) -> None:
+    if not spec.values.get("keep_logs"):
+        return
+    source = os.path.join(scratch, "session_latest", "logs")
+    target = os.path.join(spec.paths.logs, f"{spec.node_id}.ray")
+    with contextlib.suppress(OSError, shutil.Error):
+        shutil.copytree(os.path.realpath(source), target, dirs_exist_ok=True)
+
+
+def _shm_free_mb() -> int | None:
+    try:
+        found = os.statvfs("/dev/shm")
+    except OSError:
+        return None
+    return found.f_bavail * found.f_frsize // MB
+
+
+def _quoted(value: str) -> str:
+    return "'" + value.replace("'", "'\\''") + "'"

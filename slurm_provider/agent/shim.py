@@ -1,0 +1,66 @@
+"""What ``ray start`` and ``ray stop`` mean on a node (see ``job_scripts/ray``)."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+
+from slurm_provider.agent.files import read_json, write_json
+from slurm_provider.agent.processes import is_alive
+from slurm_provider.agent.ray_start import merge, option_value
+
+_STOP_TIMEOUT_S = 20.0
+
+
+def start(arguments: Sequence[str]) -> int:
+    """``ray start --head`` of `ray up`, with the node's own ports, folders and resources added."""
+    folder = os.environ["RAY_SLURM_NODE"]
+    options = read_json(os.path.join(folder, "ray-options.json"))
+    if options is None or "--head" not in arguments:
+        print(
+            "ray start: this node is managed by Slurm; the autoscaler starts its workers "
+            "(see `ray status`)",
+            file=sys.stderr,
+        )
+        return 2
+    if os.environ.get("RAY_enable_autoscaler_v2") != "1":
+        print(
+            "ray start: Slurm needs autoscaler v2: v1 tells nodes apart by IP address, and two "
+            "nodes on one host destroy such a cluster. Unset RAY_UP_enable_autoscaler_v2 and run "
+            "`ray up` again.",
+            file=sys.stderr,
+        )
+        return 2
+    merged = merge(arguments, options, os.environ["RAY_SLURM_CONFIG"])
+    write_json(
+        os.path.join(folder, "ray-started.json"),
+        {
+            "port": option_value(merged, "--port"),
+            "client_port": option_value(merged, "--ray-client-server-port"),
+            "dashboard_host": option_value(merged, "--dashboard-host"),
+            "dashboard_port": option_value(merged, "--dashboard-port"),
+        },
+    )
+    ray = os.environ["RAY_SLURM_RAY"]
+    os.execv(ray, [ray, "start", *merged])
+
+
+def stop() -> int:
+    """Stop this node's Ray; ``ray stop`` itself would stop every Ray on the host."""
+    report = read_json(os.path.join(os.environ["RAY_SLURM_NODE"], "node.json"))
+    if report is None or report.get("state") in ("ready", "ended") or not is_alive(report["pid"]):
+        print("Ray is not running on this node.")
+        return 0
+    os.kill(report["pid"], signal.SIGUSR2)
+    deadline = time.monotonic() + _STOP_TIMEOUT_S
+    while time.monotonic() < deadline:
+        report = read_json(os.path.join(os.environ["RAY_SLURM_NODE"], "node.json"))
+        if report is None or report.get("state") in ("ready", "ended"):
+            print("Stopped this node's Ray.")
+            return 0
+        time.sleep(0.1)
+    print(f"ray stop: Ray still runs after {_STOP_TIMEOUT_S:.0f} s", file=sys.stderr)
+    return 1

@@ -1,0 +1,143 @@
+"""A worker's life: find the head, start Ray, follow the head, drain before the end, leave."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from typing import Any
+
+from slurm_provider.agent.files import read_json
+from slurm_provider.agent.mounts import place_mounts
+from slurm_provider.agent.node import Node, NodeError, RayRuntime
+from slurm_provider.agent.processes import find_descendant, is_alive
+from slurm_provider.agent.ray_start import to_argv, worker_options
+
+_POLL_S = 1.0
+_HEAD_POLL_S = 5.0  # one stat on the shared file system per node and interval
+_REJOIN_WAIT_S = 90.0  # a head that restarts publishes its new address well within this
+
+
+def run_worker(node: Node) -> int:
+    """Run until Ray, the head or Slurm ends this node; the exit code of the job."""
+    spec = node.spec.values
+    head = _wait_for_head(node, spec["head_timeout_s"], newer_than=None)
+    plan = node.prepare(head["ip"])
+    node.run_commands(spec.get("initialization_commands", []), "initialization command")
+    place_mounts(spec.get("file_mounts", []))
+    node.run_commands(spec.get("setup_commands", []), "setup command")
+    while True:
+        node.write_shell(head["gcs_address"])
+        node.env["RAY_ADDRESS"] = head["gcs_address"]
+        argv = [node.env["RAY_SLURM_RAY"], "start", *to_argv(worker_options(plan, head["gcs_address"]))]
+        runtime = RayRuntime(argv, node.env)
+        outcome = _follow(node, runtime, head)
+        if outcome != "head changed":
+            node.leave(outcome, 0 if outcome in _CLEAN else 1)
+            return 0 if outcome in _CLEAN else 1
+        node.stop_ray()
+        _empty(plan.temp_dir)
+        head = _wait_for_head(node, _REJOIN_WAIT_S, newer_than=head["generation"])
+        print(f"[agent] joining the new head at {head['gcs_address']}", flush=True)
+
+
+_CLEAN = (
+    "stopped by Slurm",
+    "Ray left the cluster",
+    "stopped by `ray stop`",
+    "the cluster is being taken down",
+)
+
+
+def _follow(node: Node, runtime: RayRuntime, head: dict[str, Any]) -> str:
+    """Watch a running Ray; returns why it is over."""
+    raylet: int | None = None
+    joined = False
+    next_head_check = time.monotonic() + _HEAD_POLL_S
+    while True:
+        signums = node.signals.wait(_POLL_S if joined else 0.2)
+        if signums & {signal.SIGTERM, signal.SIGINT}:
+            return "stopped by Slurm"
+        if signal.SIGUSR2 in signums:
+            return "stopped by `ray stop`"
+        if signal.SIGUSR1 in signums:
+            _drain(node, head)
+        if not joined and runtime.started.is_set():
+            joined = True
+            raylet = find_descendant(os.getpid(), "raylet")
+            node.report(state="joined", joined=time.time())
+        code = runtime.exit_code()
+        if code is None and raylet is not None and not is_alive(raylet):
+            # `ray start --block` goes on after a clean exit of the raylet (an idle or drained
+            # node), so the slot would stay taken until somebody cancels the job.
+            return "Ray left the cluster"
+        if time.monotonic() > next_head_check or code is not None:
+            next_head_check = time.monotonic() + _HEAD_POLL_S
+            if _is_closing(node):
+                return "the cluster is being taken down"
+            if _head_changed(node, head):
+                return "head changed"
+        if code is not None:
+            if joined and _wait_for_change(node, head):
+                return "head changed"
+            return f"`ray start` ended with exit code {code}"
+
+
+def _wait_for_head(node: Node, timeout_s: float, newer_than: str | None) -> dict[str, Any]:
+    deadline = time.monotonic() + timeout_s
+    while True:
+        if _is_closing(node):
+            raise NodeError("the cluster is being taken down")
+        head = read_json(node.paths.head)
+        if head is not None and head["generation"] != newer_than:
+            return dict(head)
+        if time.monotonic() > deadline:
+            raise NodeError(f"no head appeared in {node.paths.head} within {timeout_s:.0f} s")
+        if node.signals.wait(0.5) & {signal.SIGTERM, signal.SIGINT}:
+            raise NodeError("stopped by Slurm")
+
+
+def _is_closing(node: Node) -> bool:
+    return os.path.exists(node.paths.closing) or not os.path.isdir(node.paths.root)
+
+
+def _head_changed(node: Node, head: dict[str, Any]) -> bool:
+    current = read_json(node.paths.head)
+    return current is not None and current["generation"] != head["generation"]
+
+
+def _wait_for_change(node: Node, head: dict[str, Any]) -> bool:
+    # Ray gave up on a lost head after about a minute; a restarted one may be just coming.
+    deadline = time.monotonic() + _REJOIN_WAIT_S
+    while time.monotonic() < deadline and not _is_closing(node):
+        if _head_changed(node, head):
+            return True
+        if node.signals.wait(1.0) & {signal.SIGTERM, signal.SIGINT}:
+            return False
+    return False
+
+
+def _drain(node: Node, head: dict[str, Any]) -> None:
+    assert node.plan is not None
+    end = node.plan.allocation.end_time or time.time() + node.spec.values["drain_lead_s"]
+    remaining_s = max(5, int(end - time.time()) - 5)
+    print(f"[agent] the time limit is near: draining this node ({remaining_s} s left)", flush=True)
+    node.report(state="draining")
+    # In a child: it imports Ray, which the agent must not wait for.
+    subprocess.Popen(
+        [sys.executable, node.env["RAY_SLURM_CODE"], "drain", head["gcs_address"],
+         node.spec.node_id, str(remaining_s)],
+        env=node.env, stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+
+
+def _empty(folder: str) -> None:
+    for name in os.listdir(folder):
+        path = os.path.join(folder, name)
+        if os.path.isdir(path) and not os.path.islink(path):
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            os.unlink(path)

@@ -1,0 +1,152 @@
+"""The cluster YAML on its way through `ray up` (pure: Ray caches the result by the YAML's hash,
+and skips these functions when it finds it)."""
+
+from __future__ import annotations
+
+import copy
+import os
+from typing import Any
+
+from slurm_provider.config import ProviderConfig, parse_provider
+from slurm_provider.errors import ConfigError
+from slurm_provider.fleet.identity import name_error
+from slurm_provider.node_types import NodeType, read_node_type
+
+# `--block` and everything that depends on the node is added on the node (see agent/shim.py).
+HEAD_START_COMMAND = "ray start --head --autoscaling-config=~/ray_bootstrap_config.yaml"
+UPSCALING_SPEED = 1000  # Ray's default, 0, launches one node per tick
+IDLE_TIMEOUT_MINUTES = 5
+
+
+def fillout(config: dict[str, Any]) -> dict[str, Any]:
+    """Fill in what Ray's own check, which comes next, insists on: missing keys and empty
+    ``resources`` (from what is asked of Slurm).
+
+    Ray turns an exception here into a warning and goes on, so a bad node type is left for
+    :func:`resolve` to refuse.
+    """
+    config = copy.deepcopy(config)
+    for key, default in _DEFAULTS.items():
+        if not config.get(key):
+            config[key] = copy.deepcopy(default)
+    # Kept where it exists: filled in twice, our figures must not pass for the user's.
+    given = config["provider"].setdefault("_given_resources", {})
+    for name, section in config.get("available_node_types", {}).items():
+        if not isinstance(section, dict):
+            continue
+        section.setdefault("node_config", {})
+        written = given.setdefault(name, dict(section.get("resources") or {}))
+        section["resources"] = dict(written)
+        try:
+            defaults = parse_provider(config["provider"]).defaults
+            section["resources"] = dict(read_node_type(name, section, defaults).resources)
+        except ConfigError:
+            pass
+    return config
+
+
+def resolve(config: dict[str, Any]) -> dict[str, Any]:
+    """Check everything that can be checked without Slurm and complete the configuration.
+
+    Raises ConfigError naming key, value and what is allowed.
+    """
+    config = copy.deepcopy(config)
+    provider = parse_provider(config["provider"])
+    problem = name_error(str(config["cluster_name"]))
+    if problem:
+        raise ConfigError(f"cluster_name {config['cluster_name']!r} cannot be used; {problem}")
+    if config.get("docker"):
+        raise ConfigError(
+            "docker: Slurm nodes run no Docker; enter a container in provider.environment.activate "
+            "or use an environment archive"
+        )
+    if config.get("cluster_synced_files"):
+        raise ConfigError("cluster_synced_files: use file_mounts, which reach every node here")
+    _check_autoscaler_v2()
+    given = config["provider"].get("_given_resources", {})
+    for name, section in config["available_node_types"].items():
+        checked = dict(section, resources=given.get(name, section.get("resources")))
+        node_type = read_node_type(name, checked, provider.defaults)
+        _check_head(config, provider, node_type)
+        section["node_config"] = dict(node_type.options)
+        section["resources"] = dict(node_type.resources)
+    config["provider"]["disable_node_updaters"] = True  # agents do it; no SSH to compute nodes
+    config["provider"]["_nodes"] = _node_commands(config)
+    return config
+
+
+_DEFAULTS: dict[str, Any] = {
+    "cluster_synced_files": [],
+    "file_mounts": {},
+    "initialization_commands": [],
+    "head_start_ray_commands": [HEAD_START_COMMAND],
+    "worker_start_ray_commands": [],
+    "idle_timeout_minutes": IDLE_TIMEOUT_MINUTES,
+    "upscaling_speed": UPSCALING_SPEED,
+}
+
+
+def autoscaler_env(provider: ProviderConfig) -> dict[str, str]:
+    """Ray's own limits, set for Slurm: queues of days, bursts of hundreds.
+
+    Names and defaults: ray/autoscaler/_private/constants.py and
+    ray/autoscaler/v2/instance_manager/config.py; integers only.
+    """
+    month_s = str(30 * 24 * 3600)
+    return {
+        # A job may wait in the queue for days; Ray would cancel and resubmit it after an hour.
+        "RAY_AUTOSCALER_RECONCILE_ALLOCATE_STATUS_TIMEOUT_S": month_s,
+        "RAY_AUTOSCALER_RECONCILE_REQUEST_STATUS_TIMEOUT_S": "600",
+        "RAY_AUTOSCALER_RECONCILE_TRANSIENT_STATUS_WARN_INTERVAL_S": "3600",
+        "RAY_AUTOSCALER_PENDING_NODE_IDLE_TIMEOUT_S": str(provider.pending_idle_timeout_s),
+        "AUTOSCALER_UPDATE_INTERVAL_S": str(provider.autoscaler_interval_s),
+        # One call to the provider, and so one sbatch, for all nodes of a type.
+        "AUTOSCALER_MAX_LAUNCH_BATCH": "1000",
+        "AUTOSCALER_MAX_CONCURRENT_LAUNCHES": "1000",
+        # Ray fails a job whose driver waits 15 min for a worker: shorter than many queues.
+        "RAY_JOB_START_TIMEOUT_SECONDS": month_s,
+    }
+
+
+def for_head(config: dict[str, Any]) -> dict[str, Any]:
+    """The configuration as the autoscaler on the head gets it."""
+    config = copy.deepcopy(config)
+    provider = config["provider"]
+    provider.pop("_config_cache_path", None)
+    head_ssh = provider.pop("head_ssh", None)
+    provider.pop("ssh", None)
+    if head_ssh:
+        provider["ssh"] = head_ssh
+    provider["_on_head"] = True
+    return config
+
+
+def _node_commands(config: dict[str, Any]) -> dict[str, Any]:
+    # Ray merges setup_commands into worker_setup_commands before it calls us.
+    default = config.get("worker_setup_commands") or []
+    return {
+        "initialization_commands": config.get("initialization_commands") or [],
+        "file_mounts": sorted(config.get("file_mounts") or {}),
+        "setup_commands": {
+            name: section.get("worker_setup_commands", default)
+            for name, section in config["available_node_types"].items()
+        },
+    }
+
+
+def _check_head(config: dict[str, Any], provider: ProviderConfig, node_type: NodeType) -> None:
+    if node_type.name != config["head_node_type"] or provider.head_placement == "slurm":
+        return
+    if node_type.options.keys() - provider.defaults.keys():
+        raise ConfigError(
+            f"node_config of {node_type.name!r}: the head runs on the edge node "
+            "(provider.head_placement: edge), so Slurm is asked for nothing; leave node_config empty"
+        )
+
+
+def _check_autoscaler_v2() -> None:
+    if os.environ.get("RAY_UP_enable_autoscaler_v2", "1") != "1":
+        raise ConfigError(
+            "RAY_UP_enable_autoscaler_v2=0 asks for autoscaler v1, which tells nodes apart by IP "
+            "address: two nodes on one host destroy such a cluster. Unset the variable"
+        )

@@ -1,0 +1,86 @@
+"""One cluster as every command sees it: configuration, directory, Slurm, fleet, put together."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
+from slurm_provider.config import ProviderConfig, SshConfig, parse_provider
+from slurm_provider.errors import ClusterError
+from slurm_provider.fleet.fleet import Fleet
+from slurm_provider.fleet.store import ClusterStore
+from slurm_provider.slurm import SlurmClient
+from slurm_provider.transport import LocalTransport, Transport
+
+
+class Cluster:
+    """Built from the ``provider:`` section and the cluster's name; connects on first use."""
+
+    def __init__(self, section: Mapping[str, Any], name: str) -> None:
+        self.section = section
+        self.name = name
+        self.config: ProviderConfig = parse_provider(section)
+
+    @property
+    def is_on_head(self) -> bool:
+        """True in the autoscaler's process."""
+        return bool(self.section.get("_on_head"))
+
+    @cached_property
+    def transport(self) -> Transport:
+        """Where Slurm's commands run."""
+        if self.config.ssh is None:
+            return LocalTransport()
+        return _ssh_transport(self.config.ssh)
+
+    @cached_property
+    def store(self) -> ClusterStore:
+        # On the head the directory is on a mounted file system even if Slurm is behind SSH.
+        transport = LocalTransport() if self.is_on_head else self.transport
+        return ClusterStore(transport, self._root(transport))
+
+    @cached_property
+    def client(self) -> SlurmClient:
+        clusters = self.config.defaults.get("clusters")
+        return SlurmClient(self.transport, clusters=None if clusters is None else str(clusters))
+
+    @cached_property
+    def fleet(self) -> Fleet:
+        """Raises ClusterError where the cluster was never made."""
+        uuid = self.store.uuid()
+        if uuid is None:
+            raise ClusterError(
+                f"there is no cluster {self.name!r} in {self.store.paths.root} on "
+                f"{self.store.transport.label}; make it with `ray up`"
+            )
+        fleet = Fleet(self.client, self.store, self.config, self.name, uuid)
+        if self.is_on_head:
+            fleet.watch()
+        return fleet
+
+    @property
+    def was_made(self) -> bool:
+        return self.store.uuid() is not None
+
+    def forget(self) -> None:
+        """Drop what is cached of a directory that was removed or made anew."""
+        self.__dict__.pop("fleet", None)
+
+    def _root(self, transport: Transport) -> str:
+        path = self.config.cluster_dir or f"~/.ray-slurm/{self.name}"
+        if path == "~" or path.startswith("~/"):
+            return transport.home() + path[1:]
+        if not os.path.isabs(path):
+            raise ClusterError(
+                f"provider.cluster_dir {path!r} must be absolute or start with ~/ : it is used on "
+                "every host of the cluster"
+            )
+        return path
+
+
+def _ssh_transport(settings: SshConfig) -> Transport:
+    from slurm_provider.transport import SshSettings, SshTransport
+
+    return SshTransport(SshSettings(**settings.model_dump()))

@@ -1,0 +1,61 @@
+"""Names of the files in a cluster's directory on the shared file system (mode 0700).
+
+It holds what Slurm cannot: the token, the launch specifications, the scripts, the nodes'
+reports and logs, and the tombstone. One process writes each file, by temporary file and
+rename, so a reader sees the old or the new content, never half of it.
+"""
+
+from __future__ import annotations
+
+from posixpath import join
+
+
+class ClusterPaths:
+    """Paths below ``root`` as seen by every host of the cluster."""
+
+    def __init__(self, root: str) -> None:
+        self.root = root
+        self.identity = join(root, "cluster.json")  # uuid and name; written once by `ray up`
+        self.token = join(root, "token")  # Ray's authentication token, 0600
+        self.closing = join(root, "closing")  # tombstone: the cluster is being taken down
+        self.resume = join(root, "resume")  # the user asks to retry paused node types
+        self.head = join(root, "head.json")  # where the head is; written by the head's agent
+        self.autoscaler = join(root, "autoscaler.json")  # what the autoscaler holds back, and why
+        self.code = join(root, "code")
+        self.launches = join(root, "launches")
+        self.nodes = join(root, "nodes")
+        self.logs = join(root, "logs")
+        self.mounts = join(root, "mounts")
+
+    def launch(self, launch: str) -> str:
+        """Specification of a launch (JSON), read by its nodes' agents."""
+        return join(self.launches, f"{launch}.json")
+
+    def activation(self, launch: str) -> str:
+        """Shell lines that put the environment on PATH, sourced by ``node.sh``."""
+        return join(self.launches, f"{launch}.activate")
+
+    def node(self, node_id: str) -> str:
+        """Folder of one node: its agent's report, its environment, requests to it."""
+        return join(self.nodes, node_id)
+
+    def report(self, node_id: str) -> str:
+        return join(self.node(node_id), "node.json")
+
+    def tags(self, node_id: str) -> str:
+        return join(self.node(node_id), "tags.json")
+
+    def requests(self, node_id: str) -> str:
+        return join(self.node(node_id), "requests")
+
+    def shell(self, node_id: str) -> str:
+        """The node's environment as shell lines (0600): sourced by ``ray exec`` and ``attach``."""
+        return join(self.node(node_id), "shell.sh")
+
+    def log(self, node_id: str) -> str:
+        """What the job printed: activation, agent and ``ray start``."""
+        return join(self.logs, f"{node_id}.log")
+
+    def log_pattern(self, launch: str) -> str:
+        """The same for sbatch: ``%a`` is the array task id, which is the node's index."""
+        return join(self.logs, f"{launch}-%a.log")

@@ -1,0 +1,276 @@
+"""Ray's CommandRunnerInterface (ray/autoscaler/command_runner.py) over Slurm, translated.
+
+Ray's commands assume a machine of one's own: fixed paths in the home folder and in /tmp/ray, a
+``ray stop`` for the whole host, ``sudo shutdown``. What each means on a shared Slurm host is here.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import click
+from ray.autoscaler._private.cli_logger import cli_logger
+from ray.autoscaler.command_runner import CommandRunnerInterface
+from ray.autoscaler.tags import STATUS_UPDATE_FAILED, TAG_RAY_NODE_STATUS
+
+from slurm_provider.access import NodeAccess
+from slurm_provider.cluster import Cluster
+from slurm_provider.errors import ClusterError, ConfigError
+from slurm_provider.slurm import SlurmError
+from slurm_provider.transport import TransportError
+
+_BOOTSTRAP_CONFIG = "~/ray_bootstrap_config.yaml"
+# What `ray exec --stop` appends (ray/autoscaler/_private/commands.py, exec_cluster).
+_STOP_SUFFIX = (
+    "; ray stop; ray teardown ~/ray_bootstrap_config.yaml --yes --workers-only; "
+    "sudo shutdown -h now"
+)
+_DEFAULT_PORTS = {8265: "dashboard_port", 10001: "client_port"}
+_EXPECTED = (ConfigError, ClusterError, SlurmError, TransportError)
+_READY_TIMEOUT_S = 30.0
+
+
+class CommandFailed(click.ClickException):
+    """The user's command ended with an exit code; Ray's command ends with the same."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(f"the command ended with exit code {code}")
+        self.exit_code = code
+
+
+class SlurmCommandRunner(CommandRunnerInterface):  # type: ignore[misc]  # Ray ships no types for it
+    """Commands and files for one node."""
+
+    def __init__(self, cluster: Cluster, node_id: str) -> None:
+        self._cluster = cluster
+        self._node = NodeAccess(cluster, node_id)
+
+    def run(
+        self,
+        cmd: str | None = None,
+        timeout: int = 120,
+        exit_on_fail: bool = False,
+        port_forward: Sequence[tuple[int, int]] | tuple[int, int] | None = None,
+        with_output: bool = False,
+        environment_variables: Mapping[str, object] | None = None,
+        run_env: str = "auto",
+        ssh_options_override_ssh_key: str = "",
+        shutdown_after_run: bool = False,
+    ) -> str:
+        if _in_updater_thread():
+            return self._run_in_updater(cmd or "", environment_variables)
+        try:
+            return self._run_for_user(cmd, port_forward, with_output, exit_on_fail)
+        except _EXPECTED as error:
+            raise click.ClickException(str(error)) from None
+
+    def run_rsync_up(
+        self, source: str, target: str, options: Mapping[str, Any] | None = None
+    ) -> None:
+        with _Plainly(self):
+            if target == _BOOTSTRAP_CONFIG:
+                with open(source, "rb") as file:
+                    self._node.write_bootstrap_config(file.read())
+                return
+            excludes = _excludes(options or {})
+            if (options or {}).get("docker_mount_if_possible"):
+                self._node.place_mount(source, target, excludes)
+            else:
+                self._node.upload(source, self._submit_path(target), excludes)
+
+    def run_rsync_down(
+        self, source: str, target: str, options: Mapping[str, Any] | None = None
+    ) -> None:
+        with _Plainly(self):
+            self._node.download(source.rstrip("/") or "/", os.path.expanduser(target))
+
+    def remote_shell_command_str(self) -> str:
+        return "ray attach (there is no SSH to compute nodes)"
+
+    def run_init(
+        self, *, as_head: bool, file_mounts: Mapping[str, str], sync_run_yet: bool
+    ) -> bool | None:
+        return None  # for Docker only
+
+    # -- `ray up` --------------------------------------------------------------------------
+
+    def _run_in_updater(self, cmd: str, env: Mapping[str, object] | None) -> str:
+        with _Plainly(self):
+            if cmd == "uptime":
+                self._wait()
+            elif env is not None:
+                self._node.start_ray(cmd, _start_env(env))
+            elif cmd.startswith("mkdir -p "):
+                pass  # uploads make their folders; this would make them under the wrong home
+            else:
+                code = self._node.call(cmd, tty=False)
+                if code != 0:
+                    raise ClusterError(f"exit code {code}: {cmd}")
+        return ""
+
+    def _wait(self) -> None:
+        shown = _StatusLine()
+        # Ray waits in a thread; after Ctrl-C only the main thread has ended.
+        self._node.wait_ready(shown.show, threading.main_thread().is_alive)
+        shown.end()
+
+    def give_up(self, message: str) -> None:
+        """End the updater with one clear message; an exception would print a traceback."""
+        self._cluster.store.write_tags(
+            self._node.node_id,
+            {
+                **self._cluster.store.tags(self._node.node_id),
+                TAG_RAY_NODE_STATUS: STATUS_UPDATE_FAILED,
+            },
+        )
+        cli_logger.error("{}", message)
+        raise SystemExit(1)
+
+    # -- `ray exec`, `attach`, `submit`, `dashboard`, `monitor` ------------------------------
+
+    def _run_for_user(
+        self, cmd: str | None, port_forward: Any, with_output: bool, exit_on_fail: bool
+    ) -> str:
+        tunnels = [self._tunnel(local, remote) for local, remote in _pairs(port_forward)]
+        try:
+            if cmd is None:
+                self._hold_open(tunnels)
+                return ""
+            stop = cmd.endswith(_STOP_SUFFIX)
+            cmd = self._own_paths(cmd.removesuffix(_STOP_SUFFIX))
+            if with_output:
+                code, output = self._node.capture(cmd, timeout_s=24 * 3600)
+            else:
+                code, output = self._node.call(cmd, tty=sys.stdin.isatty()), ""
+            self._remove_submitted()
+            if stop:
+                self._take_down()
+            if code != 0:
+                raise CommandFailed(code)
+            return output
+        finally:
+            for tunnel in tunnels:
+                tunnel.close()
+
+    def _own_paths(self, cmd: str) -> str:
+        if _click_command() == "submit":
+            cmd = re.sub(r"(?<=python )~/(\S+)", lambda m: self._submit_path(m.group(0)), cmd, count=1)
+        if "/tmp/ray/" in cmd:
+            cmd = cmd.replace("/tmp/ray/", f"{self._node.report()['temp_dir']}/")
+        bootstrap = f"{self._cluster.store.paths.node(self._node.node_id)}/bootstrap.json"
+        return cmd.replace(_BOOTSTRAP_CONFIG, bootstrap)
+
+    def _submit_path(self, target: str) -> str:
+        """Where `ray submit` puts its script: not over a file of that name in the home folder."""
+        if _click_command() != "submit":
+            return target
+        return f"{self._node.submit_folder(str(os.getpid()))}/{os.path.basename(target)}"
+
+    def _remove_submitted(self) -> None:
+        if _click_command() == "submit":
+            self._node.remove(self._node.submit_folder(str(os.getpid())))
+
+    def _tunnel(self, local_port: int, remote_port: int) -> Any:
+        head = self._cluster.store.head()
+        if head is not None and remote_port in _DEFAULT_PORTS:
+            # Ray's default ports stand for this cluster's own.
+            remote_port = int(head[_DEFAULT_PORTS[remote_port]])
+        tunnel = self._node.tunnel(remote_port, local_port)
+        tunnel.wait_ready(_READY_TIMEOUT_S)
+        cli_logger.print("Forwarding 127.0.0.1:{} to the head's port {}", tunnel.port, remote_port)
+        return tunnel
+
+    def _hold_open(self, tunnels: Sequence[Any]) -> None:
+        if self._cluster.store.token() is not None:
+            cli_logger.print("The dashboard asks for the token in {}", self._cluster.store.paths.token)
+        cli_logger.print("Press Ctrl-C to close.")
+        try:
+            while all(tunnel.alive for tunnel in tunnels):
+                time.sleep(0.5)
+        except KeyboardInterrupt:
+            return
+        raise ClusterError("the connection to the head ended")
+
+    def _take_down(self) -> None:
+        fleet, store = self._cluster.fleet, self._cluster.store
+        store.close()
+        fleet.cancel([node.node_id for node in fleet.nodes()])
+        if not fleet.sweep(60.0):
+            raise ClusterError("Slurm still lists jobs of the cluster; run `ray down`")
+        store.remove(keep_logs=self._cluster.config.keep_logs)
+        self._cluster.forget()
+
+
+class _Plainly:
+    """Our errors as one message: by ending the updater's thread, or as click prints it."""
+
+    def __init__(self, runner: SlurmCommandRunner) -> None:
+        self._runner = runner
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
+        if isinstance(error, _EXPECTED):
+            if _in_updater_thread():
+                self._runner.give_up(str(error))
+            raise click.ClickException(str(error)) from None
+
+
+class _StatusLine:
+    """The queue's state, refreshed in place on a terminal, a line per change elsewhere."""
+
+    def __init__(self) -> None:
+        self._last = ""
+        self._in_place = sys.stdout.isatty()
+
+    def show(self, words: str) -> None:
+        if words == self._last:
+            return
+        if self._in_place:
+            width = os.get_terminal_size().columns
+            print(f"\r\x1b[K  {words[: width - 3]}", end="", flush=True)
+        else:
+            print(f"  {words}", flush=True)
+        self._last = words
+
+    def end(self) -> None:
+        if self._in_place and self._last:
+            print(flush=True)
+
+
+def _start_env(env: Mapping[str, object]) -> dict[str, str]:
+    # RAY_OVERRIDE_RESOURCES would replace what Slurm granted, and leak through the autoscaler
+    # into every job it submits.
+    return {k: str(v) for k, v in env.items() if not k.startswith("RAY_OVERRIDE_")}
+
+
+def _in_updater_thread() -> bool:
+    return threading.current_thread() is not threading.main_thread()
+
+
+def _click_command() -> str | None:
+    context = click.get_current_context(silent=True)
+    return None if context is None else context.info_name
+
+
+def _pairs(port_forward: Any) -> list[tuple[int, int]]:
+    if not port_forward:
+        return []
+    return list(port_forward) if isinstance(port_forward, list) else [port_forward]
+
+
+def _excludes(options: Mapping[str, Any]) -> list[str]:
+    patterns = list(options.get("rsync_exclude") or [])
+    for name in options.get("rsync_filter") or []:
+        if os.path.isfile(name):
+            with open(name) as file:
+                lines = (line.strip() for line in file)
+                patterns += [line for line in lines if line and not line.startswith("#")]
+    return patterns

@@ -1,0 +1,200 @@
+"""The ``provider:`` section of a cluster YAML: declared once, with its help (the README's table
+is generated from it by ``python -m slurm_provider.config``)."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from slurm_provider.errors import ConfigError
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class EnvironmentConfig(_Section):
+    """How Ray gets on PATH in every job; at most one of the three."""
+
+    activate: str | None = Field(
+        None, description="Shell lines, e.g. `module load python; source ~/venv/bin/activate`."
+    )
+    prefix: str | None = Field(
+        None, description="A folder with `bin/` that every host sees (venv, conda, pixi)."
+    )
+    archive: str | None = Field(
+        None,
+        description="A packed environment (tar, conda-pack) on the shared file system; unpacked "
+        "to each host's own disk once.",
+    )
+
+    @model_validator(mode="after")
+    def _one_of(self) -> EnvironmentConfig:
+        given = [k for k in ("activate", "prefix", "archive") if getattr(self, k) is not None]
+        if len(given) > 1:
+            raise ValueError(f"give one of activate, prefix and archive, not {' and '.join(given)}")
+        return self
+
+
+class SshConfig(_Section):
+    """The edge node, when `ray up` runs elsewhere."""
+
+    host: str = Field(description="Edge node: a name or address, or a Host of ~/.ssh/config.")
+    user: str | None = Field(None, description="Login name; default: ~/.ssh/config, then yours.")
+    port: int | None = Field(None, description="SSH port; default: ~/.ssh/config, then 22.")
+    key_path: str | None = Field(None, description="Private key; default: agent, ~/.ssh/config.")
+    jump_host: str | None = Field(
+        None, description="`user@host:port` on the way; several separated by commas."
+    )
+    known_hosts: str | None = Field(None, description="File of host keys; default: yours.")
+    host_key_policy: Literal["strict", "accept-new", "off"] = Field(
+        "strict", description="What to do with an unknown host key."
+    )
+
+
+class ProviderConfig(_Section):
+    """Keys of ``provider:``. Ray's own (``type``, ``module``, ...) are checked by Ray."""
+
+    cluster_dir: str | None = Field(
+        None,
+        description="The cluster's folder, on a file system that all hosts share, mode 0700. "
+        "Default: `~/.ray-slurm/<cluster_name>`.",
+    )
+    defaults: dict[str, Any] = Field(
+        default_factory=dict, description="sbatch options for all node types (see node_config)."
+    )
+    environment: EnvironmentConfig = Field(
+        default_factory=lambda: EnvironmentConfig.model_validate({}),
+        description="`activate`, `prefix` or `archive`; default: what a login shell has.",
+    )
+    env: dict[str, str] = Field(
+        default_factory=dict, description="Environment variables for every node (no secrets)."
+    )
+    head_placement: Literal["slurm", "edge"] = Field(
+        "slurm", description="Head in a Slurm job, or on the edge node."
+    )
+    ssh: SshConfig | None = Field(
+        None, description="Reach Slurm over SSH; default: Slurm's commands are on this machine."
+    )
+    head_ssh: SshConfig | None = Field(
+        None, description="For sites whose compute nodes may not submit: how the head gets back "
+        "to a host that may, as seen from the head."
+    )  # fmt: skip
+    auth: Literal["token", "disabled"] = Field(
+        "token", description="Ray's token authentication for everything in the cluster."
+    )
+    network: str | None = Field(
+        None, description="Interface (`ib0`) or CIDR block for Ray's traffic; default: the route "
+        "to the head."
+    )  # fmt: skip
+    ports: str = Field(
+        "20000-32767", description="TCP ports Ray may use on compute nodes (`low-high`)."
+    )
+    temp_dir: str | None = Field(
+        None, description="Node-local base for Ray's session folder; default: $SLURM_TMPDIR, "
+        "$TMPDIR, /tmp."
+    )  # fmt: skip
+    object_store_memory_mb: int | None = Field(
+        None, ge=80, description="Object store of each node; default: 30 % of its memory."
+    )
+    ray_start_options: dict[str, str] = Field(
+        default_factory=dict, description="More `ray start` options for every node, without `--`."
+    )
+    max_pending: int | None = Field(
+        None, ge=1, description="At most this many of the cluster's jobs wait in the queue."
+    )
+    pending_idle_timeout_s: int = Field(
+        60, ge=0, description="Seconds until a queued job that no demand needs is withdrawn."
+    )
+    drain_lead_s: int = Field(
+        120, ge=10, description="Seconds before its time limit at which a node takes no new work."
+    )
+    head_timeout_s: int = Field(
+        120, ge=5, description="Seconds a started worker looks for the head before it gives up."
+    )
+    autoscaler_interval_s: int = Field(
+        1, ge=1, description="Seconds between two looks of Ray's autoscaler at the demand."
+    )
+    keep_logs: bool = Field(
+        False, description="Copy Ray's logs of each node to `cluster_dir/logs` and keep these "
+        "after `ray down`."
+    )  # fmt: skip
+
+    @field_validator("ports")
+    @classmethod
+    def _port_range(cls, value: str) -> str:
+        low, high = _ports(value)
+        if not (1024 <= low and low + 512 <= high <= 65535):
+            raise ValueError("use `low-high` between 1024 and 65535, at least 512 ports wide")
+        return value
+
+    @field_validator("ray_start_options")
+    @classmethod
+    def _plain_option_names(cls, value: dict[str, str]) -> dict[str, str]:
+        for key in value:
+            if not re.fullmatch(r"[a-z][a-z0-9-]*", key):
+                raise ValueError(f"{key!r}: give the option's name without dashes in front")
+        return value
+
+    @property
+    def port_range(self) -> tuple[int, int]:
+        return _ports(self.ports)
+
+
+# Ray's own keys of the section, and those a resolved configuration carries between processes.
+_RAYS_KEYS = {"type", "module", "disable_node_updaters", "disable_launch_config_check",
+              "foreground_node_launch", "use_internal_ips", "use_external_head_ip",
+              "worker_liveness_check"}  # fmt: skip
+
+
+def parse_provider(section: Mapping[str, Any]) -> ProviderConfig:
+    """Validate the section; raises ConfigError naming the key, the value and what is allowed."""
+    own = {k: v for k, v in section.items() if k not in _RAYS_KEYS and not k.startswith("_")}
+    try:
+        return ProviderConfig.model_validate(own)
+    except ValidationError as error:
+        raise ConfigError("\n".join(_sentence(e) for e in error.errors())) from None
+
+
+def _sentence(error: Any) -> str:
+    key = ".".join(str(part) for part in ("provider", *error["loc"]))
+    if error["type"] == "extra_forbidden":
+        model: type[BaseModel] = ProviderConfig
+        if len(error["loc"]) > 1:
+            model = {"environment": EnvironmentConfig}.get(str(error["loc"][0]), SshConfig)
+        known = list(model.model_fields)
+        close = difflib.get_close_matches(str(error["loc"][-1]), known, n=1)
+        hint = f"closest: {close[0]!r}" if close else f"known: {', '.join(known)}"
+        return f"{key} is not a key of this section; {hint}"
+    message = error["msg"].removeprefix("Value error, ")
+    return f"{key}: {message} (found {error['input']!r})"
+
+
+def _ports(text: str) -> tuple[int, int]:
+    match = re.fullmatch(r"(\d+)-(\d+)", text)
+    if not match:
+        raise ValueError("use `low-high`, e.g. 20000-32767")
+    return int(match.group(1)), int(match.group(2))
+
+
+def markdown_table() -> str:
+    """The README's table of provider keys."""
+    lines = ["| key | default | meaning |", "|---|---|---|"]
+    for name, field in ProviderConfig.model_fields.items():
+        default = field.get_default(call_default_factory=True, validated_data={})
+        empty = default is None or default == {} or isinstance(default, BaseModel)
+        shown = "" if empty else f"`{str(default).lower() if default is False else default}`"
+        lines.append(f"| `{name}` | {shown} | {field.description} |")
+        for section in (EnvironmentConfig, SshConfig):
+            if name in {EnvironmentConfig: ("environment",), SshConfig: ("ssh",)}[section]:
+                for sub, subfield in section.model_fields.items():
+                    lines.append(f"| `{name}.{sub}` | | {subfield.description} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    print(markdown_table())

@@ -1,0 +1,11 @@
+"""Errors a user can mend. Each message names the thing, the cause and the next step."""
+
+from __future__ import annotations
+
+
+class ConfigError(ValueError):
+    """The cluster YAML asks for something that cannot be; nothing was submitted."""
+
+
+class ClusterError(RuntimeError):
+    """The cluster is not in a state that allows what was asked."""

@@ -1,0 +1,1 @@
+"""The truth about a cluster's nodes: launch, list, cancel."""

@@ -1,0 +1,179 @@
+"""What is known about each node, from our own actions and from Slurm's listings (pure).
+
+Rules: unknown is not gone. A node ends on positive evidence only: a terminal state in a
+listing, or absence from several successful listings that were asked for after it was submitted.
+Ray would otherwise forget a living node and later kill it as a stranger.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+from slurm_provider.fleet.identity import JobIdentity, node_id, parse_job_name
+from slurm_provider.slurm import Job, JobState
+
+# A finished job leaves squeue after MinJobAge (300 s by default), so absence is rare; a
+# controller that just restarted may answer before it has read all jobs.
+MISSES_UNTIL_GONE = 3
+MISSING_FOR_S = 30.0
+
+_LOST = "no longer known to Slurm"
+_NUMBERS = re.compile(r"[0-9]+")
+_parse_name = lru_cache(maxsize=65536)(parse_job_name)
+
+
+@dataclass
+class Node:
+    """One Ray node. ``job`` is Slurm's last word on it, None before Slurm listed it."""
+
+    node_id: str
+    node_type: str
+    kind: str
+    launch: str
+    index: int
+    job: Job | None = None
+    job_id: str | None = None  # as sbatch answered
+    submitted_at: float | None = None
+    held: str | None = None  # why it is not submitted yet
+    cancelled: bool = False
+    ended: str | None = None  # why it is gone for good
+    misses: int = 0
+    missing_since: float = 0.0
+    tags: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def is_live(self) -> bool:
+        """True while Ray should count it: held, queued or running."""
+        ending = self.job is not None and self.job.state.is_ending
+        return self.ended is None and not self.cancelled and not ending
+
+    @property
+    def is_running(self) -> bool:
+        return self.job is not None and self.job.state is JobState.RUNNING
+
+    @property
+    def is_pending(self) -> bool:
+        """In Slurm's queue, or on the way into it."""
+        if self.held is not None or not self.is_live:
+            return False
+        return self.job is None or self.job.state.is_pending
+
+    @property
+    def slurm_id(self) -> str | None:
+        return self.job.job_id if self.job is not None else self.job_id
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What a listing changed."""
+
+    ended: tuple[Node, ...]
+    duplicates: tuple[str, ...]  # job ids that repeat a node, or one given up, and must go
+
+
+class Ledger:
+    """Nodes of the cluster with this uuid, by node id."""
+
+    def __init__(self, uuid: str) -> None:
+        self.uuid = uuid
+        self.nodes: dict[str, Node] = {}
+
+    def add(self, identity: JobIdentity, index: int) -> Node:
+        """A node we are about to submit or hold."""
+        node = Node(
+            node_id(identity.launch, index), identity.node_type, identity.kind, identity.launch,
+            index,
+        )  # fmt: skip
+        self.nodes[node.node_id] = node
+        return node
+
+    def submitted(self, nodes: Iterable[Node], array_id: str, is_array: bool, now: float) -> None:
+        for node in nodes:
+            node.held = None
+            node.job_id = f"{array_id}_{node.index}" if is_array else array_id
+            node.submitted_at = now
+
+    def observe(self, jobs: Iterable[Job], asked_at: float, now: float) -> Observation:
+        """Take in a complete listing that was asked for at ``asked_at``."""
+        ended: list[Node] = []
+        unwanted: list[str] = []
+        listed = self._by_node(jobs)
+        for identifier, same in listed.items():
+            job = same[0] if len(same) == 1 else min(same, key=_claim)
+            node = self.nodes[identifier]
+            unwanted += [other.job_id for other in same if other is not job and other.state.is_live]
+            node.job, node.held, node.misses = job, None, 0
+            if node.ended == _LOST and not job.state.is_terminal:
+                node.ended = None  # absence was all that spoke against it
+            if node.ended is not None:
+                # Given up, and Ray knows it under this id no more.
+                unwanted += [job.job_id] if job.state.is_live else []
+            elif job.state.is_terminal:
+                node.ended = _end_words(job)
+                ended.append(node)
+        for node in self.nodes.values():
+            if node.node_id not in listed and _is_missing(node, asked_at, now):
+                node.ended = _LOST
+                ended.append(node)
+        return Observation(tuple(ended), tuple(unwanted))
+
+    def forget_ended(self, keep: Iterable[str] = ()) -> None:
+        """Drop nodes that ended and that Slurm no longer lists, so a long life stays small."""
+        kept = set(keep)
+        gone = [i for i, n in self.nodes.items() if n.ended and n.misses and i not in kept]
+        for identifier in gone:
+            del self.nodes[identifier]
+
+    def live(self) -> list[Node]:
+        return [node for node in self.nodes.values() if node.is_live]
+
+    def remaining(self) -> list[Node]:
+        """Everything that may still hold something: also what is cancelled or completing."""
+        return [node for node in self.nodes.values() if node.ended is None]
+
+    def _by_node(self, jobs: Iterable[Job]) -> dict[str, list[Job]]:
+        """This cluster's jobs by node id; nodes not known yet are taken up."""
+        found: dict[str, list[Job]] = {}
+        for job in jobs:
+            identity = _parse_name(job.name)
+            if identity is None or identity.uuid != self.uuid:
+                continue
+            index = identity.index if identity.index is not None else _task_index(job.job_id)
+            identifier = node_id(identity.launch, index)
+            if identifier not in self.nodes:
+                self.add(identity, index)
+            found.setdefault(identifier, []).append(job)
+        return found
+
+
+def _task_index(job_id: str) -> int:
+    _, _, task = job_id.partition("_")
+    return int(task) if task.isdigit() else 0
+
+
+def _is_missing(node: Node, asked_at: float, now: float) -> bool:
+    """Count a listing without the node; True once that proves it gone."""
+    if node.ended is not None:
+        node.misses += 1
+        return False
+    if node.job is None and (node.submitted_at is None or node.submitted_at >= asked_at):
+        return False  # not submitted, or after the question: the answer cannot know it
+    if node.misses == 0:
+        node.missing_since = asked_at
+    node.misses += 1
+    return node.misses >= MISSES_UNTIL_GONE and now - node.missing_since >= MISSING_FOR_S
+
+
+def _claim(job: Job) -> tuple[bool, bool, list[int]]:
+    """Orders jobs of one node: one that holds a host first, then the older one."""
+    numbers = [int(number) for number in _NUMBERS.findall(job.job_id)]
+    return not job.state.is_live, job.state.is_pending, numbers
+
+
+def _end_words(job: Job) -> str:
+    words = job.state.name.lower().replace("_", " ")
+    reason = "" if job.reason in ("", "None") else f" ({job.reason})"
+    return f"{words}{reason}"

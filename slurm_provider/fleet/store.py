@@ -1,0 +1,203 @@
+"""The cluster's directory as the provider uses it, here or over SSH."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import secrets
+import zipfile
+from collections.abc import Mapping
+from functools import lru_cache
+from importlib import resources
+from typing import Any
+
+from slurm_provider.cluster_paths import ClusterPaths
+from slurm_provider.errors import ClusterError
+from slurm_provider.fleet.identity import new_cluster_uuid
+from slurm_provider.transport import Transport
+
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # fixed time stamps: the same code gives the same archive
+
+
+class ClusterStore:
+    """Reads and writes the directory; knows its layout and nothing of Slurm."""
+
+    def __init__(self, transport: Transport, root: str) -> None:
+        self.transport = transport
+        self.paths = ClusterPaths(root)
+
+    def uuid(self) -> str | None:
+        """The cluster's uuid, or None where no such cluster was made."""
+        identity = self._read_json(self.paths.identity)
+        return None if identity is None else str(identity["uuid"])
+
+    def create(self, cluster_name: str, *, with_token: bool) -> str:
+        """Make the directory (0700), the uuid and the token; existing ones are kept."""
+        existing = self.uuid()
+        for folder in ("", self.paths.launches, self.paths.nodes, self.paths.logs):
+            self.transport.make_dir(folder or self.paths.root, mode=0o700)
+        if with_token and self.token() is None:
+            self.transport.write_file(self.paths.token, secrets.token_hex(32).encode(), mode=0o600)
+        if existing is not None:
+            return existing
+        uuid = new_cluster_uuid()
+        self._write_json(self.paths.identity, {"uuid": uuid, "name": cluster_name})
+        return uuid
+
+    def token(self) -> str | None:
+        try:
+            return self.transport.read_file(self.paths.token).decode().strip()
+        except FileNotFoundError:
+            return None
+
+    def install_code(self) -> str:
+        """Put this package on the shared file system; the path of the archive.
+
+        Nodes then run the version that submitted them, and need only Ray in their environment.
+        """
+        archive, digest = _code_archive()
+        path = f"{self.paths.code}/slurm_provider-{digest}.zip"
+        if f"slurm_provider-{digest}.zip" in self._list(self.paths.code):
+            return path
+        scripts = resources.files("slurm_provider") / "job_scripts"
+        for name, target in _SCRIPTS.items():
+            data = (scripts / name).read_bytes()
+            self.transport.write_file(f"{self.paths.code}/{target}", data, mode=0o700)
+        self.transport.write_file(path, archive, mode=0o600)
+        return path
+
+    @property
+    def node_script(self) -> str:
+        return f"{self.paths.code}/node.sh"
+
+    @property
+    def unpack_script(self) -> str:
+        return f"{self.paths.code}/unpack.sh"
+
+    def write_launch(self, launch: str, spec: Mapping[str, Any], activation: str) -> None:
+        self.transport.write_file(self.paths.activation(launch), activation.encode(), mode=0o600)
+        self._write_json(self.paths.launch(launch), spec)
+
+    def staged(self, target: str) -> str:
+        """Where a file mount waits for the nodes that put it in place."""
+        return f"{self.paths.mounts}/{hashlib.sha256(target.encode()).hexdigest()[:16]}"
+
+    def close(self) -> None:
+        """Set the tombstone: from now on nobody launches, and agents leave."""
+        if self.exists():
+            self.transport.write_file(self.paths.closing, b"", mode=0o600)
+
+    def reopen(self) -> None:
+        self.transport.remove_tree(self.paths.closing)
+
+    def is_closing(self) -> bool:
+        names = self._list(self.paths.root)
+        return not names or "closing" in names
+
+    def exists(self) -> bool:
+        return bool(self._list(self.paths.root))
+
+    def take_resume(self) -> bool:
+        """True once after the user asked to retry paused node types."""
+        if "resume" not in self._list(self.paths.root):
+            return False
+        self.transport.remove_tree(self.paths.resume)
+        return True
+
+    def ask_resume(self) -> None:
+        self.transport.write_file(self.paths.resume, b"", mode=0o600)
+
+    def remove(self, *, keep_logs: bool) -> None:
+        if not keep_logs:
+            self.transport.remove_tree(self.paths.root)
+            return
+        for name in self._list(self.paths.root):
+            if name != "logs":
+                self.transport.remove_tree(f"{self.paths.root}/{name}")
+
+    def head(self) -> dict[str, Any] | None:
+        """Where the head is, as its agent published it."""
+        return self._read_json(self.paths.head)
+
+    def forget_head(self) -> None:
+        self.transport.remove_tree(self.paths.head)
+
+    def report(self, node_id: str) -> dict[str, Any] | None:
+        """The agent's last report of a node."""
+        return self._read_json(self.paths.report(node_id))
+
+    def tags(self, node_id: str) -> dict[str, str]:
+        return self._read_json(self.paths.tags(node_id)) or {}
+
+    def write_tags(self, node_id: str, tags: Mapping[str, str]) -> None:
+        self._write_json(self.paths.tags(node_id), dict(tags))
+
+    def autoscaler_state(self) -> dict[str, Any] | None:
+        """What the autoscaler holds back, and why."""
+        return self._read_json(self.paths.autoscaler)
+
+    def write_autoscaler_state(self, state: Mapping[str, Any]) -> None:
+        self._write_json(self.paths.autoscaler, state)
+
+    def log_tail(self, node_id: str, lines: int = 20) -> str:
+        """The last lines of a node's log; empty while there is none."""
+        try:
+            data = self.transport.read_file(self.paths.log(node_id))
+        except FileNotFoundError:
+            return ""
+        return "\n".join(data.decode(errors="replace").splitlines()[-lines:])
+
+    def _list(self, path: str) -> list[str]:
+        try:
+            return self.transport.list_dir(path)
+        except FileNotFoundError:
+            return []
+
+    def _read_json(self, path: str) -> dict[str, Any] | None:
+        try:
+            data = self.transport.read_file(path)
+        except FileNotFoundError:
+            return None
+        try:
+            value = json.loads(data)
+        except ValueError:
+            raise ClusterError(
+                f"{path} is damaged; remove the cluster with `ray down`, or the file if that fails"
+            ) from None
+        assert isinstance(value, dict)
+        return value
+
+    def _write_json(self, path: str, value: Any) -> None:
+        self.transport.write_file(path, json.dumps(value, indent=1).encode(), mode=0o600)
+
+
+_SCRIPTS = {"node.sh": "node.sh", "unpack.sh": "unpack.sh", "ray": "bin/ray"}
+
+
+@lru_cache(maxsize=1)
+def _code_archive() -> tuple[bytes, str]:
+    """This package as a runnable zip archive, and a digest of it."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        entries = dict(_walk(resources.files("slurm_provider"), "slurm_provider"))
+        entries["__main__.py"] = (
+            b"import sys\nfrom slurm_provider.agent.main import main\n"
+            b"sys.exit(main(sys.argv[1:]))\n"
+        )
+        for name in sorted(entries):
+            archive.writestr(zipfile.ZipInfo(name, _EPOCH), entries[name], zipfile.ZIP_DEFLATED)
+    data = buffer.getvalue()
+    return data, hashlib.sha256(data).hexdigest()[:12]
+
+
+def _walk(folder: Any, prefix: str) -> list[tuple[str, bytes]]:
+    found = []
+    for entry in folder.iterdir():
+        name = f"{prefix}/{entry.name}"
+        if entry.is_dir():
+            if entry.name != "__pycache__":
+                found += _walk(entry, name)
+        elif not entry.name.endswith(".pyc"):
+            found.append((name, entry.read_bytes()))
+    return found

@@ -1,0 +1,19 @@
+#!/bin/bash -l
+# One Slurm job = one Ray node. A login shell, so that `module` and conda exist for the activation.
+# usage: node.sh CLUSTER_DIR CODE LAUNCH
+# Long names, because the user's lines may set variables of their own.
+ray_slurm_cluster_dir=$1
+ray_slurm_code=$2
+ray_slurm_launch=$3
+unset LC_ALL # sbatch ran in the C locale, so that its answers can be read
+# Shell lines from provider.environment, as the user wrote them.
+. "$ray_slurm_cluster_dir/launches/$ray_slurm_launch.activate" || {
+    echo "[job] activating the environment failed (provider.environment)" >&2
+    exit 1
+}
+if ! command -v python3 > /dev/null; then
+    echo "[job] there is no python3 on PATH of $HOSTNAME after activating the environment" >&2
+    exit 1
+fi
+# exec: Slurm's --signal=B: goes to the batch process, which must be the agent.
+exec python3 "$ray_slurm_code" node "$ray_slurm_cluster_dir" "$ray_slurm_launch"

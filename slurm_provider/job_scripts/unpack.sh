@@ -1,0 +1,28 @@
+#!/bin/bash
+# Unpack a packed environment to this host's own disk, once per host, and put it on PATH.
+# Sourced by an activation; RAY_SLURM_ARCHIVE names the archive.
+base=${SLURM_TMPDIR:-${TMPDIR:-/tmp}}/rs-env-$(id -u)
+[ -r "$RAY_SLURM_ARCHIVE" ] || {
+    echo "[job] provider.environment.archive: $RAY_SLURM_ARCHIVE cannot be read on $HOSTNAME" >&2
+    return 1
+}
+# Another content is another folder: path, size and modification time stand for it.
+key=$(stat -L -c '%n %s %Y' "$RAY_SLURM_ARCHIVE" | sha256sum | cut -c1-16)
+prefix=$base/$key
+mkdir -p -m 0700 "$base" && [ -O "$base" ] && [ ! -L "$base" ] || {
+    echo "[job] $base is not ours to unpack $RAY_SLURM_ARCHIVE into" >&2
+    return 1
+}
+(
+    # Many nodes may start on one host at once: one unpacks, the others wait for it.
+    flock 9 || exit 1
+    [ -e "$prefix/.complete" ] && exit 0
+    rm -rf "$prefix" && mkdir "$prefix" && tar -xf "$RAY_SLURM_ARCHIVE" -C "$prefix" || exit 1
+    # conda-pack leaves this program to repair the prefixes inside the environment.
+    if [ -x "$prefix/bin/conda-unpack" ]; then "$prefix/bin/python" "$prefix/bin/conda-unpack" || exit 1; fi
+    : > "$prefix/.complete"
+) 9> "$base/lock" || {
+    echo "[job] unpacking $RAY_SLURM_ARCHIVE to $prefix failed" >&2
+    return 1
+}
+export PATH="$prefix/bin:$PATH"

@@ -1,0 +1,296 @@
+"""Ray's NodeProvider contract (ray/autoscaler/node_provider.py), translated and nothing else.
+
+Called by `ray up`, `ray down` and the other commands, each time in a new process, and by
+autoscaler v2's loop on the head, where every call must answer at once.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import click
+from ray.autoscaler.node_provider import NodeProvider
+from ray.autoscaler.tags import (
+    NODE_KIND_HEAD,
+    TAG_RAY_NODE_KIND,
+    TAG_RAY_NODE_STATUS,
+    TAG_RAY_USER_NODE_TYPE,
+)
+
+from slurm_provider import bootstrap
+from slurm_provider.cluster import Cluster
+from slurm_provider.errors import ClusterError, ConfigError
+from slurm_provider.fleet.identity import HEAD, WORKER
+from slurm_provider.fleet.launch import LaunchRequest
+from slurm_provider.fleet.ledger import Node
+from slurm_provider.node_types import read_node_type
+from slurm_provider.requirements import check_ray_version
+from slurm_provider.slurm import SlurmError
+from slurm_provider.transport import TransportError
+
+logger = logging.getLogger(__name__)
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+_EXPECTED = (ConfigError, ClusterError, SlurmError, TransportError)
+_SWEEP_TIMEOUT_S = 60.0
+
+
+def _plainly(function: _Function) -> _Function:
+    """Turn our errors into what click prints as one sentence, without a traceback."""
+
+    @functools.wraps(function)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except _EXPECTED as error:
+            raise click.ClickException(str(error)) from error
+
+    return wrapper  # type: ignore[return-value]
+
+
+class SlurmNodeProvider(NodeProvider):  # type: ignore[misc]  # Ray ships no types for it
+    """``provider: {type: external, module: slurm_provider.SlurmNodeProvider}``."""
+
+    @_plainly
+    def __init__(self, provider_config: dict[str, Any], cluster_name: str) -> None:
+        super().__init__(provider_config, cluster_name)
+        check_ray_version()
+        self._cluster = Cluster(provider_config, cluster_name)
+        if self._cluster.is_on_head:
+            _quieten_config_warnings()
+            _ = self._cluster.fleet  # starts asking Slurm before the first tick needs it
+
+    # -- configuration ---------------------------------------------------------------------
+
+    @staticmethod
+    def fillout_available_node_types_resources(cluster_config: dict[str, Any]) -> dict[str, Any]:
+        return bootstrap.fillout(cluster_config)
+
+    @staticmethod
+    @_plainly
+    def bootstrap_config(cluster_config: dict[str, Any]) -> dict[str, Any]:
+        check_ray_version()
+        return bootstrap.resolve(cluster_config)
+
+    def prepare_for_head_node(self, cluster_config: dict[str, Any]) -> dict[str, Any]:
+        return bootstrap.for_head(cluster_config)
+
+    # -- listing ---------------------------------------------------------------------------
+
+    @_plainly
+    def non_terminated_nodes(self, tag_filters: Mapping[str, str]) -> list[str]:
+        if not self._has_cluster():
+            return []
+        return self._matching(self._cluster.fleet.nodes(), tag_filters)
+
+    @_plainly
+    def nodes_for_teardown(self, tag_filters: Mapping[str, str]) -> list[str]:
+        """What `ray down` waits for: also what is cancelled but not gone yet."""
+        if not self._has_cluster():
+            return []
+        return self._matching(self._cluster.fleet.remaining(), tag_filters)
+
+    def is_running(self, node_id: str) -> bool:
+        node = self._node(node_id)
+        return node is not None and node.is_live and node.is_running
+
+    def is_terminated(self, node_id: str) -> bool:
+        node = self._node(node_id)
+        return node is None or not node.is_live
+
+    @_plainly
+    def node_tags(self, node_id: str) -> dict[str, str]:
+        node = self._node(node_id)
+        if node is None:
+            raise ClusterError(f"cluster {self.cluster_name!r} has no node {node_id}")
+        return self._tags(node)
+
+    @_plainly
+    def set_node_tags(self, node_id: str, tags: Mapping[str, str]) -> None:
+        stored = {**self._cluster.store.tags(node_id), **tags}
+        self._cluster.store.write_tags(node_id, stored)
+        node = self._node(node_id)
+        if node is not None:
+            node.tags = stored
+
+    @_plainly
+    def internal_ip(self, node_id: str) -> str:
+        report = self._cluster.store.report(node_id)
+        if report is None or "address" not in report:
+            raise ClusterError(
+                f"node {node_id} of cluster {self.cluster_name!r} has no address yet: its job has "
+                "not started (see `ray-slurm status`)"
+            )
+        return str(report["address"])
+
+    def external_ip(self, node_id: str) -> str:
+        return self.internal_ip(node_id)
+
+    # -- launching and ending --------------------------------------------------------------
+
+    @_plainly
+    def create_node(
+        self, node_config: dict[str, Any], tags: dict[str, str], count: int
+    ) -> dict[str, Any]:
+        """`ray up` asks for the head this way."""
+        return self._create(node_config, tags, count, {}, {})
+
+    def create_node_with_resources_and_labels(
+        self,
+        node_config: dict[str, Any],
+        tags: dict[str, str],
+        count: int,
+        resources: Mapping[str, float],
+        labels: Mapping[str, str],
+    ) -> dict[str, Any]:
+        """Autoscaler v2 asks for workers this way."""
+        return self._create(node_config, tags, count, resources, labels)
+
+    def _create(
+        self,
+        node_config: Mapping[str, Any],
+        tags: Mapping[str, str],
+        count: int,
+        resources: Mapping[str, float],
+        labels: Mapping[str, str],
+    ) -> dict[str, Any]:
+        cluster, is_head = self._cluster, tags[TAG_RAY_NODE_KIND] == NODE_KIND_HEAD
+        if is_head:
+            cluster.store.create(cluster.name, with_token=cluster.config.auth == "token")
+            cluster.store.reopen()
+            cluster.store.forget_head()
+            cluster.forget()
+        request = self._request(node_config, tags, resources, labels)
+        code = cluster.store.install_code()
+        head_env = bootstrap.autoscaler_env(cluster.config)
+        ids = cluster.fleet.launch(request, count, code, head_env)
+        if is_head:
+            for identifier in ids:
+                self.set_node_tags(identifier, tags)
+        return {identifier: {} for identifier in ids}
+
+    @_plainly
+    def terminate_node(self, node_id: str) -> None:
+        self._cluster.fleet.cancel([node_id])
+
+    @_plainly
+    def terminate_nodes(self, node_ids: list[str]) -> None:
+        """One scancel for all. With the head among them the cluster is closing for good."""
+        fleet = self._cluster.fleet
+        if any((node := fleet.node(i)) is not None and node.kind == HEAD for i in node_ids):
+            self._cluster.store.close()
+        fleet.cancel(node_ids)
+
+    def cleanup_cluster_resources(self) -> None:
+        """Last step of `ray down`: nothing of the cluster stays, in Slurm or on disk."""
+        if not self._has_cluster():
+            return
+        store = self._cluster.store
+        store.close()
+        if not self._cluster.fleet.sweep(_SWEEP_TIMEOUT_S):
+            raise ClusterError(
+                f"Slurm still lists jobs of cluster {self.cluster_name!r}; run `ray down` again"
+            )
+        store.remove(keep_logs=self._cluster.config.keep_logs)
+        self._cluster.forget()
+
+    # -- running commands ------------------------------------------------------------------
+
+    def get_command_runner(
+        self,
+        log_prefix: str,
+        node_id: str,
+        auth_config: Mapping[str, Any],
+        cluster_name: str,
+        process_runner: Any,
+        use_internal_ip: bool,
+        docker_config: Mapping[str, Any] | None = None,
+    ) -> Any:
+        from slurm_provider.command_runner import SlurmCommandRunner
+
+        return SlurmCommandRunner(self._cluster, node_id)
+
+    # -- inside ----------------------------------------------------------------------------
+
+    def _has_cluster(self) -> bool:
+        return self._cluster.is_on_head or self._cluster.was_made
+
+    def _node(self, node_id: str) -> Node | None:
+        if not self._has_cluster():
+            return None
+        fleet = self._cluster.fleet
+        node = fleet.node(node_id)
+        if not self._cluster.is_on_head:
+            fleet.nodes()
+            node = fleet.node(node_id)
+        return node
+
+    def _matching(self, nodes: list[Node], tag_filters: Mapping[str, str]) -> list[str]:
+        if not tag_filters:
+            return [node.node_id for node in nodes]
+        wanted = tag_filters.items()
+        kind = tag_filters.get(TAG_RAY_NODE_KIND)
+        return [
+            node.node_id
+            for node in nodes
+            if (kind is None or node.kind == kind) and wanted <= self._tags(node).items()
+        ]
+
+    def _tags(self, node: Node) -> dict[str, str]:
+        if not node.tags:
+            # What Slurm does not hold is only about the head (`ray up` compares it).
+            stored = self._cluster.store.tags(node.node_id) if node.kind == HEAD else {}
+            node.tags = {
+                TAG_RAY_NODE_STATUS: "up-to-date",
+                **stored,
+                TAG_RAY_NODE_KIND: node.kind,
+                TAG_RAY_USER_NODE_TYPE: node.node_type,
+            }
+        return node.tags
+
+    def _request(
+        self,
+        node_config: Mapping[str, Any],
+        tags: Mapping[str, str],
+        resources: Mapping[str, float],
+        labels: Mapping[str, str],
+    ) -> LaunchRequest:
+        name = tags[TAG_RAY_USER_NODE_TYPE]
+        section = self._cluster.section
+        given = section.get("_given_resources", {}).get(name, {})
+        is_head = tags[TAG_RAY_NODE_KIND] == NODE_KIND_HEAD
+        checked = read_node_type(
+            name, {"node_config": node_config, "resources": given, "labels": labels}, {}
+        )
+        commands = section.get("_nodes", {})
+        mounts = [] if is_head else commands.get("file_mounts", [])
+        return LaunchRequest(
+            kind=HEAD if is_head else WORKER,
+            node_type=name,
+            options=checked.options,
+            resources=resources or checked.resources,
+            given=checked.given,
+            labels=checked.labels,
+            gpu_type=checked.gpu_type,
+            # On the head `ray up` itself runs these, through the command runner.
+            initialization_commands=()
+            if is_head
+            else tuple(commands.get("initialization_commands", ())),
+            setup_commands=()
+            if is_head
+            else tuple(commands.get("setup_commands", {}).get(name, ())),
+            file_mounts=tuple((self._cluster.store.staged(m), m) for m in mounts),
+        )
+
+
+class _DropEmptyLegacyFields(logging.Filter):
+    def filter(self, record: logging.LogRecord) -> bool:
+        return "empty legacy field" not in record.getMessage()
+
+
+def _quieten_config_warnings() -> None:
+    # v2 re-reads its configuration every tick and warns twice about fields that Ray itself added.
+    logging.getLogger("ray.autoscaler._private.util").addFilter(_DropEmptyLegacyFields())

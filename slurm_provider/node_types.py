@@ -1,0 +1,82 @@
+"""From a node type in the YAML to validated sbatch options and the resources Ray plans with (pure)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from slurm_provider.agent.allocation import accelerator_type, ray_memory
+from slurm_provider.errors import ConfigError
+from slurm_provider.fleet.identity import name_error
+from slurm_provider.slurm import OptionError, requested, validate
+
+_SLURM_GIVES = ("CPU", "GPU", "memory")
+
+
+@dataclass(frozen=True)
+class NodeType:
+    """One entry of ``available_node_types``, checked."""
+
+    name: str
+    options: Mapping[str, Any]  # sbatch options, defaults merged in
+    resources: Mapping[str, int]  # what Ray plans with
+    given: Mapping[str, int]  # the part of it the user wrote
+    labels: Mapping[str, str]
+    gpu_type: str | None  # as Slurm calls it
+
+
+def read_node_type(name: str, section: Mapping[str, Any], defaults: Mapping[str, Any]) -> NodeType:
+    """Validate one node type; raises ConfigError."""
+    problem = name_error(name)
+    if problem:
+        raise ConfigError(f"available_node_types: {name!r} cannot be a node type's name; {problem}")
+    options = {**defaults, **(section.get("node_config") or {})}
+    try:
+        validate(options, f"node_config of {name!r}")
+        asked = requested(options)
+    except OptionError as error:
+        raise ConfigError(str(error)) from None
+    given = {k: v for k, v in (section.get("resources") or {}).items()}
+    resources: dict[str, int] = dict(given)
+    planned: dict[str, int] = {"CPU": asked.cpus or 1}
+    if asked.gpus:
+        planned["GPU"] = asked.gpus
+    if asked.memory_mb:
+        planned["memory"] = ray_memory(asked.memory_mb)[0]
+    for key in _SLURM_GIVES:
+        if key not in given:
+            if key in planned:
+                resources[key] = planned[key]
+        elif isinstance(given[key], int) and given[key] > planned.get(key, _unlimited(key, asked)):
+            raise ConfigError(
+                f"resources of {name!r}: {key} {given[key]} is more than Slurm is asked for "
+                f"({_asked_words(key, planned)}); Ray would start such nodes again and again. "
+                f"Leave {key} out of resources, or ask Slurm for more in node_config"
+            )
+    accelerator = accelerator_type(asked.gpu_type)
+    if accelerator and resources.get("GPU"):
+        resources.setdefault(f"accelerator_type:{accelerator}", 1)
+    return NodeType(
+        name=name,
+        options=options,
+        resources=resources,
+        given=given,
+        labels=dict(section.get("labels") or {}),
+        gpu_type=asked.gpu_type,
+    )
+
+
+def custom_resources(resources: Mapping[str, int]) -> dict[str, int]:
+    """Resources that Slurm knows nothing of: passed to Ray as they are."""
+    return {k: v for k, v in resources.items() if k not in _SLURM_GIVES}
+
+
+def _unlimited(key: str, asked: Any) -> float:
+    # Without --mem the site decides what a job gets, so a user's figure cannot be judged here.
+    return float("inf") if key == "memory" and not asked.memory_mb else 0
+
+
+def _asked_words(key: str, planned: Mapping[str, int]) -> str:
+    words = {"CPU": "cpus-per-task", "GPU": "gres or gpus-per-node", "memory": "mem"}[key]
+    return f"{words}: {planned[key]}" if key in planned else f"no {words}"

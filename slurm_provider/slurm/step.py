@@ -1,0 +1,26 @@
+"""srun: its argv for a command inside a job that is already running (pure)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def step_argv(job_id: str, command: Sequence[str], *, cpus: int, tty: bool) -> list[str]:
+    """Run ``command`` beside what the job runs already, with all of the job's ``cpus``.
+
+    ``job_id`` is the raw id: srun takes no ``111_1``. No memory or CPU binding is asked for, as
+    srun warns about each where a site has switched it off.
+    """
+    return [
+        "srun",
+        f"--jobid={job_id}",
+        "--overlap",  # shares the job's resources; without it the step waits for them
+        "--nodes=1",
+        "--ntasks=1",
+        f"--cpus-per-task={cpus}",
+        "--quiet",
+        "--input=all",
+        "--unbuffered",
+        *(["--pty"] if tty else []),
+        *command,
+    ]

@@ -1,0 +1,7 @@
+"""Tests of the sandbox itself."""
+
+from __future__ import annotations
+
+from tests.sandbox_fixture import sandbox
+
+__all__ = ["sandbox"]
