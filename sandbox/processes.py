@@ -72,7 +72,10 @@ def kill_and_wait(processes: Iterable[ProcessId], timeout_s: float = 10.0) -> No
     while left := [process for process in doomed if is_running(process)]:
         if time.monotonic() > deadline:
             pids = ", ".join(str(process.pid) for process in left)
-            raise SandboxError(f"Processes {pids} survive SIGKILL (are they stuck in the kernel?).")
+            raise SandboxError(
+                f"Processes {pids} survive SIGKILL. In a container this happens when its process 1 "
+                "does not reap orphans: start it with an init (docker run --init)."
+            )
         time.sleep(POLL_S)
 
 

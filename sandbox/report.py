@@ -39,8 +39,8 @@ def status_lines(state: State, paths: Paths) -> list[str]:
     lines = [f"{name:<10} {_process_state(state, name)}" for name in EDGE_DAEMONS]
     slurm_states: dict[str, str] = {}
     try:
-        # A paused slurmctld would let us wait for Slurm's own time-out.
-        if _process_state(state, "slurmctld") == "running":
+        # Without both, Slurm's programs try for a minute before they give up.
+        if all(_process_state(state, name) == "running" for name in ("munged", "slurmctld")):
             slurm_states = {name: node.state.lower() for name, node in nodes(paths).items()}
     except SandboxError as problem:
         lines.append(f"Slurm does not answer: {problem}")

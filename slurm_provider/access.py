@@ -10,7 +10,9 @@ import io
 import json
 import os
 import shlex
+import subprocess
 import tarfile
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatch
@@ -94,13 +96,13 @@ class NodeAccess:
 
     def capture(self, command: str, timeout_s: float) -> tuple[int, str]:
         """Run a shell command on the node; exit code and standard output."""
-        done = self._cluster.transport.run(self._argv(command, tty=False), timeout_s=timeout_s)
+        done = self._cluster.transport.run(self._argv(command), timeout_s=timeout_s)
         return done.returncode, done.stdout
 
     def tunnel(self, remote_port: int, local_port: int = 0) -> Tunnel:
         """A local port that leads to a port on the node's loopback."""
         command = f'exec "$RAY_SLURM_PYTHON" "$RAY_SLURM_CODE" relay 127.0.0.1 {remote_port}'
-        process = self._cluster.transport.popen(self._argv(command, tty=False))
+        process = self._cluster.transport.popen(self._argv(command, unbuffered=True))
         return Tunnel(process, listen_port=local_port)
 
     # -- files -----------------------------------------------------------------------------
@@ -114,7 +116,7 @@ class NodeAccess:
         is_folder = os.path.isdir(source)
         folder = target if is_folder else os.path.dirname(target) or "."
         process = self._cluster.transport.popen(
-            self._argv(f"mkdir -p {_path(folder)} && tar -x -C {_path(folder)}", tty=False)
+            self._argv(f"mkdir -p {_path(folder)} && tar -x -f - -C {_path(folder)}")
         )
         with tarfile.open(fileobj=_Writer(process.stdin), mode="w|") as archive:
             if is_folder:
@@ -127,30 +129,27 @@ class NodeAccess:
 
     def download(self, source: str, target: str) -> None:
         """Copy a file, or a folder's content, from the node to ``target`` here."""
-        # `.` for a folder: its content is wanted, not the folder itself.
+        # One letter says what it is; of a folder the content is wanted, not the folder itself.
         command = (
-            f"p={_path(source)}; if [ -d \"$p\" ]; then tar -c -C \"$p\" .; "
-            f'else tar -c -C "$(dirname "$p")" "$(basename "$p")"; fi'
+            f"p={_path(source)}; if [ -d \"$p\" ]; then printf d; tar -c -f - -C \"$p\" .; "
+            f'else tar -c -f /dev/null "$p" && printf f && '
+            f'tar -c -f - -C "$(dirname "$p")" "$(basename "$p")"; fi'
         )
-        process = self._cluster.transport.popen(self._argv(command, tty=False))
-        data = io.BytesIO()
-        while chunk := process.stdout.read1(_CHUNK):
-            data.write(chunk)
-        self._finish(process, f"copying {source} to {target}")
-        data.seek(0)
-        with tarfile.open(fileobj=data) as archive:
-            members = archive.getmembers()
-            single = len(members) == 1 and members[0].isfile()
-            if single and not os.path.isdir(target) and not target.endswith("/"):
-                content = archive.extractfile(members[0])
-                assert content is not None
-                os.makedirs(os.path.dirname(os.path.abspath(target)), exist_ok=True)
-                with open(target, "wb") as file:
-                    file.write(content.read())
-                os.chmod(target, members[0].mode & 0o777)
-            else:
-                os.makedirs(target, exist_ok=True)
-                archive.extractall(target, filter="data")
+        what = f"copying {source} to {target}"
+        process = self._cluster.transport.popen(self._argv(command))
+        kind = process.stdout.read(1)
+        if not kind:
+            self._finish(process, what)
+        into_folder = kind == b"d" or os.path.isdir(target) or target.endswith("/")
+        parent = target if into_folder else os.path.dirname(os.path.abspath(target))
+        os.makedirs(parent, exist_ok=True)
+        if into_folder:
+            _extract(process.stdout, parent, what)
+        else:
+            with tempfile.TemporaryDirectory(dir=parent) as scratch:
+                _extract(process.stdout, scratch, what)
+                os.replace(os.path.join(scratch, os.path.basename(source)), target)
+        self._finish(process, what)
 
     def place_mount(self, source: str, target: str, excludes: Sequence[str]) -> None:
         """Stage a file mount for all nodes and put it in place on this one."""
@@ -176,7 +175,7 @@ class NodeAccess:
 
     # -- inside ----------------------------------------------------------------------------
 
-    def _argv(self, command: str, *, tty: bool) -> list[str]:
+    def _argv(self, command: str, *, tty: bool = False, unbuffered: bool = False) -> list[str]:
         """The command inside the node's job, in the node's environment."""
         script = f"{_SET_UP.format(shell=shlex.quote(self._paths.shell(self.node_id)))}\n{command}"
         inner = ["bash", "-c", script]
@@ -184,7 +183,11 @@ class NodeAccess:
         if not report.get("job_id"):
             return inner  # a head on the edge node
         return step_argv(
-            str(report["job_id"]), inner, cpus=int(report["granted_cpus"]), tty=tty
+            str(report["job_id"]),
+            inner,
+            cpus=int(report["granted_cpus"]),
+            tty=tty,
+            unbuffered=unbuffered,
         )
 
     def _checked(self, command: str) -> None:
@@ -230,6 +233,19 @@ def waiting_words(node: Node) -> str:
     if job.start_time:
         words += f" (expected start {time.strftime('%d %b %H:%M', time.localtime(job.start_time))})"
     return words
+
+
+def _extract(stream: Any, folder: str, what: str) -> None:
+    """Feed a tar stream to `tar`, which refuses paths that lead out of the folder."""
+    process = subprocess.Popen(
+        ["tar", "-x", "-f", "-", "-C", folder, "--no-same-owner"], stdin=subprocess.PIPE
+    )
+    assert process.stdin is not None
+    with process.stdin:
+        while chunk := stream.read1(_CHUNK):
+            process.stdin.write(chunk)
+    if process.wait() != 0:
+        raise ClusterError(f"{what} failed: tar ended with exit code {process.returncode}")
 
 
 def _path(path: str) -> str:

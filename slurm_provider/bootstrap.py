@@ -10,7 +10,7 @@ from typing import Any
 from slurm_provider.config import ProviderConfig, parse_provider
 from slurm_provider.errors import ConfigError
 from slurm_provider.fleet.identity import name_error
-from slurm_provider.node_types import NodeType, read_node_type
+from slurm_provider.node_types import read_node_type
 
 # `--block` and everything that depends on the node is added on the node (see agent/shim.py).
 HEAD_START_COMMAND = "ray start --head --autoscaling-config=~/ray_bootstrap_config.yaml"
@@ -38,8 +38,12 @@ def fillout(config: dict[str, Any]) -> dict[str, Any]:
         written = given.setdefault(name, dict(section.get("resources") or {}))
         section["resources"] = dict(written)
         try:
-            defaults = parse_provider(config["provider"]).defaults
-            section["resources"] = dict(read_node_type(name, section, defaults).resources)
+            provider = parse_provider(config["provider"])
+            if _is_edge_head(name, config, provider):
+                section["resources"] = written or {"CPU": 0}
+            else:
+                node_type = read_node_type(name, section, provider.defaults)
+                section["resources"] = dict(node_type.resources)
         except ConfigError:
             pass
     return config
@@ -66,8 +70,10 @@ def resolve(config: dict[str, Any]) -> dict[str, Any]:
     given = config["provider"].get("_given_resources", {})
     for name, section in config["available_node_types"].items():
         checked = dict(section, resources=given.get(name, section.get("resources")))
+        if _is_edge_head(name, config, provider):
+            _resolve_edge_head(name, section, provider)
+            continue
         node_type = read_node_type(name, checked, provider.defaults)
-        _check_head(config, provider, node_type)
         section["node_config"] = dict(node_type.options)
         section["resources"] = dict(node_type.resources)
     config["provider"]["disable_node_updaters"] = True  # agents do it; no SSH to compute nodes
@@ -134,14 +140,18 @@ def _node_commands(config: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _check_head(config: dict[str, Any], provider: ProviderConfig, node_type: NodeType) -> None:
-    if node_type.name != config["head_node_type"] or provider.head_placement == "slurm":
-        return
-    if node_type.options.keys() - provider.defaults.keys():
+def _resolve_edge_head(name: str, section: dict[str, Any], provider: ProviderConfig) -> None:
+    asked = (section.get("node_config") or {}).keys() - provider.defaults.keys()
+    if asked:
         raise ConfigError(
-            f"node_config of {node_type.name!r}: the head runs on the edge node "
-            "(provider.head_placement: edge), so Slurm is asked for nothing; leave node_config empty"
+            f"node_config of {name!r}: the head runs on the edge node (provider.head_placement: "
+            f"edge), so Slurm is asked for nothing; remove {', '.join(sorted(asked))}"
         )
+    section["node_config"] = {}
+
+
+def _is_edge_head(name: str, config: dict[str, Any], provider: ProviderConfig) -> bool:
+    return name == config.get("head_node_type") and provider.head_placement == "edge"
 
 
 def _check_autoscaler_v2() -> None:

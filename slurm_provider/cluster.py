@@ -9,6 +9,7 @@ from typing import Any
 
 from slurm_provider.config import ProviderConfig, SshConfig, parse_provider
 from slurm_provider.errors import ClusterError
+from slurm_provider.fleet.edge import EdgeHead
 from slurm_provider.fleet.fleet import Fleet
 from slurm_provider.fleet.store import ClusterStore
 from slurm_provider.slurm import SlurmClient
@@ -55,14 +56,15 @@ class Cluster:
                 f"there is no cluster {self.name!r} in {self.store.paths.root} on "
                 f"{self.store.transport.label}; make it with `ray up`"
             )
-        fleet = Fleet(self.client, self.store, self.config, self.name, uuid)
+        edge = EdgeHead(self.transport, self.store)
+        fleet = Fleet(self.client, self.store, edge, self.config, self.name, uuid)
         if self.is_on_head:
             fleet.watch()
         return fleet
 
     @property
     def was_made(self) -> bool:
-        return self.store.uuid() is not None
+        return "fleet" in self.__dict__ or self.store.uuid() is not None
 
     def forget(self) -> None:
         """Drop what is cached of a directory that was removed or made anew."""

@@ -20,6 +20,7 @@ class ClusterPaths:
         self.closing = join(root, "closing")  # tombstone: the cluster is being taken down
         self.resume = join(root, "resume")  # the user asks to retry paused node types
         self.head = join(root, "head.json")  # where the head is; written by the head's agent
+        self.edge = join(root, "edge.json")  # the head's process, if it runs on an edge node
         self.autoscaler = join(root, "autoscaler.json")  # what the autoscaler holds back, and why
         self.code = join(root, "code")
         self.launches = join(root, "launches")
@@ -44,6 +45,10 @@ class ClusterPaths:
 
     def tags(self, node_id: str) -> str:
         return join(self.node(node_id), "tags.json")
+
+    def stop(self, node_id: str) -> str:
+        """The node's agent leaves when this file appears."""
+        return join(self.node(node_id), "stop")
 
     def requests(self, node_id: str) -> str:
         return join(self.node(node_id), "requests")

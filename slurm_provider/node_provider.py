@@ -262,6 +262,7 @@ class SlurmNodeProvider(NodeProvider):  # type: ignore[misc]  # Ray ships no typ
         section = self._cluster.section
         given = section.get("_given_resources", {}).get(name, {})
         is_head = tags[TAG_RAY_NODE_KIND] == NODE_KIND_HEAD
+        on_edge = is_head and self._cluster.config.head_placement == "edge"
         checked = read_node_type(
             name, {"node_config": node_config, "resources": given, "labels": labels}, {}
         )
@@ -275,6 +276,7 @@ class SlurmNodeProvider(NodeProvider):  # type: ignore[misc]  # Ray ships no typ
             given=checked.given,
             labels=checked.labels,
             gpu_type=checked.gpu_type,
+            on_edge=on_edge,
             # On the head `ray up` itself runs these, through the command runner.
             initialization_commands=()
             if is_head

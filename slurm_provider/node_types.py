@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,10 @@ from slurm_provider.fleet.identity import name_error
 from slurm_provider.slurm import OptionError, requested, validate
 
 _SLURM_GIVES = ("CPU", "GPU", "memory")
+# As ray/_private/label_utils.py, so that a bad label does not only show on the nodes.
+_LABEL = r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?"
+_LABEL_VALUE = re.compile(f"({_LABEL})?")
+_LABEL_KEY = re.compile(rf"([A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*/)?{_LABEL}")
 
 
 @dataclass(frozen=True)
@@ -62,7 +67,7 @@ def read_node_type(name: str, section: Mapping[str, Any], defaults: Mapping[str,
         options=options,
         resources=resources,
         given=given,
-        labels=dict(section.get("labels") or {}),
+        labels=_labels(name, section.get("labels") or {}),
         gpu_type=asked.gpu_type,
     )
 
@@ -70,6 +75,17 @@ def read_node_type(name: str, section: Mapping[str, Any], defaults: Mapping[str,
 def custom_resources(resources: Mapping[str, int]) -> dict[str, int]:
     """Resources that Slurm knows nothing of: passed to Ray as they are."""
     return {k: v for k, v in resources.items() if k not in _SLURM_GIVES}
+
+
+def _labels(name: str, labels: Mapping[str, Any]) -> dict[str, str]:
+    for key, value in labels.items():
+        if not _LABEL_KEY.fullmatch(str(key)) or not _LABEL_VALUE.fullmatch(str(value)):
+            raise ConfigError(
+                f"labels of {name!r}: `ray start` takes no label {key!r}: {value!r}; use letters, "
+                "digits, '.', '_' and '-', starting and ending with a letter or digit, 63 at most "
+                "(a key may have a prefix: site.org/key)"
+            )
+    return {str(key): str(value) for key, value in labels.items()}
 
 
 def _unlimited(key: str, asked: Any) -> float:

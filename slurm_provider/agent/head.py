@@ -72,6 +72,8 @@ class Head:
                 return self._leave("stopped by Slurm")
             if os.path.exists(self._paths.closing) or not os.path.isdir(self._paths.root):
                 return self._leave("the cluster is being taken down")
+            if os.path.exists(self._paths.stop(node.spec.node_id)):
+                return self._leave("stopped")
             if signal.SIGUSR2 in signums:
                 self._stop()
             if self._take_request():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -84,7 +85,11 @@ def option_value(arguments: Sequence[str], name: str) -> str | None:
 
 
 def node_labels(plan: NodePlan) -> dict[str, str]:
-    """Labels every node carries, then the user's own."""
+    """Labels every node carries, then the user's own.
+
+    ``ray start`` refuses values outside Kubernetes's form (ray/_private/label_utils.py), which
+    names of hosts, partitions and GPUs need not have.
+    """
     allocation = plan.allocation
     labels = {
         "slurm/node-type": plan.node_type,
@@ -98,7 +103,8 @@ def node_labels(plan: NodePlan) -> dict[str, str]:
     accelerator = accelerator_type(plan.gpu_type)
     if accelerator and allocation.gpus:
         labels["ray.io/accelerator-type"] = accelerator
-    return {key: value for key, value in {**labels, **plan.labels}.items() if value}
+    ours = {key: _label_value(value) for key, value in labels.items()}
+    return {key: value for key, value in {**ours, **plan.labels}.items() if value}
 
 
 def _common_options(plan: NodePlan) -> dict[str, str | None]:
@@ -132,6 +138,10 @@ def _common_options(plan: NodePlan) -> dict[str, str | None]:
     if plan.object_store_memory_mb is not None:
         options["--object-store-memory"] = str(plan.object_store_memory_mb * 1024 * 1024)
     return options
+
+
+def _label_value(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]", "-", text)[:63].strip("-._")
 
 
 def _own_config(argument: str, config_path: str) -> str:

@@ -18,6 +18,9 @@ from slurm_provider.agent.ray_start import to_argv, worker_options
 
 _POLL_S = 1.0
 _HEAD_POLL_S = 5.0  # one stat on the shared file system per node and interval
+# Ray itself waits for months for a queued job (see bootstrap.py), so a job that runs but never
+# joins must end itself; a cold shared file system can take minutes to import Ray.
+_JOIN_TIMEOUT_S = 300.0
 _REJOIN_WAIT_S = 90.0  # a head that restarts publishes its new address well within this
 
 
@@ -56,6 +59,7 @@ def _follow(node: Node, runtime: RayRuntime, head: dict[str, Any]) -> str:
     """Watch a running Ray; returns why it is over."""
     raylet: int | None = None
     joined = False
+    join_deadline = time.monotonic() + _JOIN_TIMEOUT_S
     next_head_check = time.monotonic() + _HEAD_POLL_S
     while True:
         signums = node.signals.wait(_POLL_S if joined else 0.2)
@@ -70,6 +74,8 @@ def _follow(node: Node, runtime: RayRuntime, head: dict[str, Any]) -> str:
             raylet = find_descendant(os.getpid(), "raylet")
             node.report(state="joined", joined=time.time())
         code = runtime.exit_code()
+        if not joined and time.monotonic() > join_deadline:
+            return f"Ray did not join the head at {head['gcs_address']} in {_JOIN_TIMEOUT_S:.0f} s"
         if code is None and raylet is not None and not is_alive(raylet):
             # `ray start --block` goes on after a clean exit of the raylet (an idle or drained
             # node), so the slot would stay taken until somebody cancels the job.

@@ -16,7 +16,8 @@ from typing import Any
 from slurm_provider.config import ProviderConfig
 from slurm_provider.errors import ClusterError
 from slurm_provider.fleet.brake import Brake
-from slurm_provider.fleet.identity import HEAD, JobIdentity, new_launch_id
+from slurm_provider.fleet.edge import EdgeHead
+from slurm_provider.fleet.identity import HEAD, JobIdentity, new_launch_id, split_node_id
 from slurm_provider.fleet.launch import LaunchRequest, activation, node_spec, provider_options
 from slurm_provider.fleet.ledger import Ledger, Node
 from slurm_provider.fleet.store import ClusterStore
@@ -48,6 +49,7 @@ class Fleet:
         self,
         client: SlurmClient,
         store: ClusterStore,
+        edge: EdgeHead,
         config: ProviderConfig,
         cluster_name: str,
         uuid: str,
@@ -67,6 +69,7 @@ class Fleet:
         self._problem = "Slurm has not been asked yet"
         self._watcher: threading.Thread | None = None
         self._wake = threading.Event()
+        self._edge = edge
         self._array_limit: int | None = None
         self._published: dict[str, Any] | None = None
 
@@ -114,6 +117,7 @@ class Fleet:
             logger.warning("cancelling jobs submitted twice: %s", observation.duplicates)
             self._client.cancel(observation.duplicates)
         self._judge(observation.ended)
+        self._look_at_edge()
 
     # -- acting ----------------------------------------------------------------------------
 
@@ -140,8 +144,10 @@ class Fleet:
                 ids += [node.node_id for node in nodes]
                 reason = self._hold_reason(request.node_type, len(nodes))
                 for node in nodes:
-                    node.held = reason
-            if reason is None:
+                    node.held, node.on_edge = reason, request.on_edge
+            if request.on_edge:
+                self._edge.start(launch, nodes[0].node_id, request.node_type, code)
+            elif reason is None:
                 self._submit_new(launch, nodes)
         if self._watcher is not None:
             self._publish()
@@ -160,6 +166,8 @@ class Fleet:
         jobs = [node.slurm_id for node in rest if node.slurm_id is not None]
         if jobs:
             self._client.cancel(jobs)
+        if any(node.on_edge for node in rest) and (place := self._edge.place()) is not None:
+            self._edge.stop(place)
         with self._lock:
             for node in rest:
                 node.cancelled = True
@@ -177,6 +185,28 @@ class Fleet:
             time.sleep(0.3)
 
     # -- inside ----------------------------------------------------------------------------
+
+    def _look_at_edge(self) -> None:
+        """Take in a head on an edge node. The autoscaler runs inside it and need not look twice."""
+        with self._lock:
+            known = [node for node in self._ledger.nodes.values() if node.on_edge]
+        if self._watcher is not None and known:
+            return
+        place = self._edge.place()
+        if place is None:
+            return
+        alive = self._watcher is not None or self._edge.is_alive(place)
+        with self._lock:
+            node = self._ledger.nodes.get(place.node_id)
+            if node is None:
+                launch, index = split_node_id(place.node_id)
+                identity = JobIdentity(
+                    self._cluster_name, place.node_type, self._ledger.uuid, HEAD, launch
+                )
+                node = self._ledger.add(identity, index)
+                node.on_edge = True
+            if not alive:
+                node.ended = "its process is gone"
 
     def _ensure_fresh(self, max_age_s: float) -> None:
         now = self._clock()

@@ -13,6 +13,9 @@ from slurm_provider.fleet.identity import HEAD, JobIdentity
 from slurm_provider.slurm import parse_time_s
 
 _MIN_LEAD_S = 15
+# A login node is not ours: the head there takes no tasks and little memory unless told otherwise.
+EDGE_MEMORY_BYTES = 1 << 30
+EDGE_OBJECT_STORE_MB = 256
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,7 @@ class LaunchRequest:
     given: Mapping[str, Any]  # what of it the user wrote
     labels: Mapping[str, str]
     gpu_type: str | None
+    on_edge: bool = False  # a head beside Slurm's commands instead of in a job
     initialization_commands: tuple[str, ...] = ()
     setup_commands: tuple[str, ...] = ()
     file_mounts: tuple[tuple[str, str], ...] = ()  # (staged, target)
@@ -46,7 +50,7 @@ def node_spec(
         "kind": request.kind,
         "node_type": request.node_type,
         "code": code,
-        "given": {k: v for k, v in request.given.items() if k in reserved},
+        "given": _edge_share(request) | {k: v for k, v in request.given.items() if k in reserved},
         "custom_resources": {k: v for k, v in request.resources.items() if k not in reserved},
         "labels": dict(request.labels),
         "gpu_type": request.gpu_type,
@@ -54,7 +58,8 @@ def node_spec(
         "ports": list(config.port_range),
         "network": config.network,
         "temp_dir": config.temp_dir,
-        "object_store_memory_mb": config.object_store_memory_mb,
+        "object_store_memory_mb": config.object_store_memory_mb
+        or (EDGE_OBJECT_STORE_MB if request.on_edge else None),
         "ray_start_options": config.ray_start_options,
         "time_limit_s": _time_limit_s(request),
         "drain_lead_s": config.drain_lead_s,
@@ -112,6 +117,10 @@ def signal_lead_s(request: LaunchRequest, config: ProviderConfig) -> int | None:
     if limit_s is None:
         return config.drain_lead_s
     return max(_MIN_LEAD_S, min(config.drain_lead_s, limit_s // 4))
+
+
+def _edge_share(request: LaunchRequest) -> dict[str, Any]:
+    return {"CPU": 0, "GPU": 0, "memory": EDGE_MEMORY_BYTES} if request.on_edge else {}
 
 
 def _time_limit_s(request: LaunchRequest) -> int | None:

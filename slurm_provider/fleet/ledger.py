@@ -38,6 +38,7 @@ class Node:
     job_id: str | None = None  # as sbatch answered
     submitted_at: float | None = None
     held: str | None = None  # why it is not submitted yet
+    on_edge: bool = False  # a head outside Slurm; its life is judged by fleet/edge.py
     cancelled: bool = False
     ended: str | None = None  # why it is gone for good
     misses: int = 0
@@ -52,12 +53,14 @@ class Node:
 
     @property
     def is_running(self) -> bool:
+        if self.on_edge:
+            return self.ended is None
         return self.job is not None and self.job.state is JobState.RUNNING
 
     @property
     def is_pending(self) -> bool:
         """In Slurm's queue, or on the way into it."""
-        if self.held is not None or not self.is_live:
+        if self.held is not None or self.on_edge or not self.is_live:
             return False
         return self.job is None or self.job.state.is_pending
 

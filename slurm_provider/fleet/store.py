@@ -68,6 +68,11 @@ class ClusterStore:
         return path
 
     @property
+    def code_path(self) -> str:
+        """Where ``install_code`` puts the archive; nothing is written."""
+        return f"{self.paths.code}/slurm_provider-{_code_archive()[1]}.zip"
+
+    @property
     def node_script(self) -> str:
         return f"{self.paths.code}/node.sh"
 
@@ -127,6 +132,22 @@ class ClusterStore:
         """The agent's last report of a node."""
         return self._read_json(self.paths.report(node_id))
 
+    def reports(self) -> dict[str, dict[str, Any]]:
+        """The last reports of all nodes there ever were, by node id, read by one command."""
+        if not self._list(self.paths.nodes):
+            return {}
+        done = self.transport.run(
+            ["find", self.paths.nodes, "-maxdepth", "2", "-name", "node.json",
+             "-exec", "cat", "{}", "+"],
+            timeout_s=60.0,
+        )  # fmt: skip
+        return {str(report["node_id"]): report for report in _json_values(done.stdout)}
+
+    def logged_nodes(self) -> list[str]:
+        """Ids of the nodes that have a log."""
+        names = self._list(self.paths.logs)
+        return [name.removesuffix(".log") for name in names if name.endswith(".log")]
+
     def tags(self, node_id: str) -> dict[str, str]:
         return self._read_json(self.paths.tags(node_id)) or {}
 
@@ -173,6 +194,15 @@ class ClusterStore:
 
 
 _SCRIPTS = {"node.sh": "node.sh", "unpack.sh": "unpack.sh", "ray": "bin/ray"}
+
+
+def _json_values(text: str) -> list[dict[str, Any]]:
+    """The JSON objects in a text that holds nothing else, one after the other."""
+    decoder, values, position = json.JSONDecoder(), [], 0
+    while start := text.find("{", position) + 1:
+        value, position = decoder.raw_decode(text, start - 1)
+        values.append(value)
+    return values
 
 
 @lru_cache(maxsize=1)

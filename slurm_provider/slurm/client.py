@@ -7,7 +7,7 @@ here they are run, and failures become exceptions.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from slurm_provider.slurm.accounting import JobRecord, history_argv, parse_history, records_by_id
 from slurm_provider.slurm.errors import (
@@ -18,7 +18,13 @@ from slurm_provider.slurm.errors import (
     SlurmUnavailable,
 )
 from slurm_provider.slurm.job_ids import chunks, fold_job_ids, is_job_id
-from slurm_provider.slurm.messages import command_error, is_gone, looks_like_error, slurm_words
+from slurm_provider.slurm.messages import (
+    command_error,
+    is_gone,
+    looks_like_error,
+    slurm_words,
+    unknown_outcome,
+)
 from slurm_provider.slurm.queue import Job, parse_queue, queue_argv
 from slurm_provider.slurm.site import (
     Accounts,
@@ -42,7 +48,7 @@ from slurm_provider.slurm.submit import (
 )
 
 if TYPE_CHECKING:
-    from slurm_provider.transport import Completed, Transport
+    from slurm_provider.transport import Completed
 
 TIMEOUT_S = 30.0
 # A busy controller answers sbatch last: it writes the job to disk first.
@@ -55,6 +61,14 @@ _CANCEL_CHUNK = 1000
 _HISTORY_CHUNK = 200
 
 
+class CommandRunner(Protocol):
+    """The part of a Transport that is needed here."""
+
+    @property
+    def label(self) -> str: ...
+    def run(self, argv: Sequence[str], *, timeout_s: float) -> Completed: ...
+
+
 class SlurmClient:
     """The user's view of Slurm, where ``transport`` runs commands.
 
@@ -65,7 +79,7 @@ class SlurmClient:
     """
 
     def __init__(
-        self, transport: Transport, clusters: str | None = None, timeout_s: float = TIMEOUT_S
+        self, transport: CommandRunner, clusters: str | None = None, timeout_s: float = TIMEOUT_S
     ) -> None:
         self._transport = transport
         self._clusters = clusters
@@ -85,7 +99,7 @@ class SlurmClient:
         if submitted is None:
             raise SlurmUnavailable(
                 f"sbatch ({self._transport.label}) claims success but names no job: "
-                f"{slurm_words(done.stdout, done.stderr)!r}. Look for the job by name in squeue"
+                f"{slurm_words(done.stdout + done.stderr)!r}. Look for the job by name in squeue"
             )
         return submitted
 
@@ -96,9 +110,9 @@ class SlurmClient:
         """
         argv = test_only_argv(submission)
         done = self._run(argv, max(self._timeout_s, SUBMIT_TIMEOUT_S))
-        words = slurm_words(done.stderr, done.stdout)
+        words = slurm_words(done.stderr)
         if done.returncode == 0:
-            return Verdict(True, parse_expected_start(f"{done.stderr}\n{done.stdout}"), words)
+            return Verdict(True, parse_expected_start(done.stderr), words)
         error = self._error("sbatch --test-only", done)
         if not isinstance(error, SlurmRefused):
             raise error
@@ -138,15 +152,16 @@ class SlurmClient:
         Ids it does not know are absent: records of the last seconds may still be on their way.
         Raises AccountingUnavailable where a site keeps no records.
         """
-        wanted = list(dict.fromkeys(job_ids))
+        # sacct finds tasks that never started only under their array's id (tried on 22.05).
+        asked = list(dict.fromkeys(job_id.partition("_")[0] for job_id in job_ids))
         records: list[JobRecord] = []
-        for part in chunks(wanted, _HISTORY_CHUNK):
+        for part in chunks(asked, _HISTORY_CHUNK):
             argv = history_argv(part, self._clusters)
             done = self._run(argv, max(self._timeout_s, HISTORY_TIMEOUT_S))
             if done.returncode != 0:
                 raise self._error("sacct", done)
             records.extend(parse_history(done.stdout))
-        return records_by_id(records, wanted)
+        return records_by_id(records, job_ids)
 
     def config(self) -> SiteConfig:
         """The site's configuration."""
@@ -171,28 +186,31 @@ class SlurmClient:
         return done.stdout
 
     def _run(self, argv: Sequence[str], timeout_s: float | None = None) -> Completed:
-        from slurm_provider.transport import CommandNotFound, TransportError
+        from slurm_provider.transport import CommandNotFound, CommandTimeout, TransportError
 
-        command = next(word for word in argv if word in _COMMANDS)
+        command = next(word for word in argv if word != "env" and "=" not in word)
         label = self._transport.label
+        limit_s = self._timeout_s if timeout_s is None else timeout_s
         try:
-            done = self._transport.run(
-                argv, timeout_s=self._timeout_s if timeout_s is None else timeout_s
-            )
+            done = self._transport.run(argv, timeout_s=limit_s)
         except CommandNotFound:
             raise SlurmMissing(_missing(command, label)) from None
-        except TransportError as error:
+        except CommandTimeout:
             raise SlurmUnavailable(
-                f"{command} ({label}) gave no answer: {error}. Its effect is unknown"
-            ) from error
+                f"{command} ({label}) did not answer within {limit_s:g} s{unknown_outcome(command)}"
+            ) from None
+        except TransportError as error:
+            unavailable = SlurmUnavailable(
+                f"{command} ({label}): {error}{unknown_outcome(command)}"
+            )
+            unavailable.transient = error.transient
+            raise unavailable from error
         if done.returncode == 127:  # from `env`, or from the shell at the other end of SSH
             raise SlurmMissing(_missing(command, label))
         return done
 
     def _error(self, command: str, done: Completed) -> SlurmError:
-        return command_error(
-            command, self._transport.label, done.returncode, done.stderr, done.stdout
-        )
+        return command_error(command, self._transport.label, done.returncode, done.stderr)
 
     def _scancel_argv(self, job_ids: Sequence[str]) -> list[str]:
         clusters = [] if self._clusters is None else [f"--clusters={self._clusters}"]

@@ -10,7 +10,7 @@ from __future__ import annotations
 class SlurmError(Exception):
     """A Slurm command did not do what was asked; the message names command, cause, next step."""
 
-    transient = False
+    transient: bool = False
 
 
 class SlurmUnavailable(SlurmError):
@@ -38,6 +38,8 @@ class SlurmMissing(SlurmError):
 
 class SlurmOutputError(SlurmError):
     """Slurm printed something this program cannot read; the listing is unknown, not shorter."""
+
+    transient = True  # most often it was cut on its way
 
 
 class AccountingUnavailable(SlurmError):

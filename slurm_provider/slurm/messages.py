@@ -17,9 +17,8 @@ from slurm_provider.slurm.errors import (
 )
 
 
-def slurm_words(stderr: str, stdout: str = "") -> str:
+def slurm_words(text: str) -> str:
     """Slurm's own words as one line, without the noise of its prefixes."""
-    text = stderr if stderr.strip() else stdout
     lines = []
     for line in text.splitlines():
         word = _PREFIX.sub("", line.strip())
@@ -29,11 +28,9 @@ def slurm_words(stderr: str, stdout: str = "") -> str:
     return shown if len(shown) <= _WORDS_LIMIT else shown[:_WORDS_LIMIT] + " ..."
 
 
-def command_error(
-    command: str, label: str, returncode: int, stderr: str, stdout: str
-) -> SlurmError:
+def command_error(command: str, label: str, returncode: int, stderr: str) -> SlurmError:
     """The exception for a failed Slurm command; ``label`` says where it ran."""
-    words = slurm_words(stderr, stdout)
+    words = slurm_words(stderr)
     lower = words.lower()
     said = f"{command} ({label}): {words or f'ended with exit code {returncode}, saying nothing'}"
     if any(text in lower for text in _NO_ACCOUNTING):
@@ -44,10 +41,15 @@ def command_error(
             "check PATH and SLURM_CONF, they belong together"
         )
     if not words or any(text in lower for text in _UNAVAILABLE):
-        return SlurmUnavailable(f"{said}. Slurm did not answer; what was asked may have happened")
+        return SlurmUnavailable(said + unknown_outcome(command))
     if _is_limit(words):
         return SlurmLimited(f"{said}. It is retried later")
     return SlurmRefused(said)
+
+
+def unknown_outcome(command: str) -> str:
+    """What to add to the message when a command that changes something gave no answer."""
+    return ". It may have been done all the same" if command in ("sbatch", "scancel") else ""
 
 
 def is_gone(line: str) -> bool:

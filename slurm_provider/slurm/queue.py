@@ -8,7 +8,9 @@ on 22.05), and the job's name, the only field with free text of other software, 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from slurm_provider.slurm.errors import SlurmOutputError
 from slurm_provider.slurm.quantities import parse_time_s
@@ -80,54 +82,63 @@ def parse_queue(text: str) -> list[Job]:
         raise SlurmOutputError(_problem("its output has no header", text))
     if records.pop():
         raise SlurmOutputError(_problem("its output ends within a record", text[-200:]))
+    # A listing of thousands repeats the same few texts, and this runs in every autoscaler tick.
+    states, times = _Memo(parse_state), _Memo(_epoch_s)
+    limits, numbers = _Memo(_time_limit_s), _Memo(int)
     jobs: list[Job] = []
-    conversions, last = _Conversions(), _FIELD_COUNT - 1
     for record in records:
-        fields = record.split(FIELD_SEPARATOR, last)
         try:
-            jobs.append(conversions.job(fields))
+            (
+                job_id,
+                raw_id,
+                state,
+                reason,
+                partition,
+                nodelist,
+                submit,
+                start,
+                end,
+                limit,
+                cpus,
+                name,
+            ) = record.split(FIELD_SEPARATOR, _FIELD_COUNT - 1)
+            job = Job(
+                job_id,
+                raw_id,
+                states[state],
+                reason,
+                partition,
+                nodelist,
+                times[submit],
+                times[start],
+                times[end],
+                limits[limit],
+                numbers[cpus],
+                name,
+            )
         except ValueError as error:
             raise SlurmOutputError(_problem(f"a record is unreadable ({error})", record)) from None
+        jobs.append(job)
     return jobs
 
 
-class _Conversions:
-    """Text to values, each distinct text once: a listing repeats the same few."""
+_Value = TypeVar("_Value")
 
-    def __init__(self) -> None:
-        self._times: dict[str, float | None] = {"N/A": None, "NONE": None, "": None}
-        self._limits: dict[str, int | None] = {}
-        self._states: dict[str, JobState] = {}
 
-    def job(self, fields: list[str]) -> Job:
-        job_id, raw_id, state, reason, partition, nodelist, *rest = fields
-        submit, start, end, limit, cpus, name = rest
-        times, limits, states = self._times, self._limits, self._states
-        if state not in states:
-            states[state] = parse_state(state)
-        if limit not in limits:
-            limits[limit] = _time_limit_s(limit)
-        for moment in (submit, start, end):
-            if moment not in times:
-                times[moment] = _epoch_s(moment)
-        return Job(
-            job_id,
-            raw_id,
-            states[state],
-            reason,
-            partition,
-            nodelist,
-            times[submit],
-            times[start],
-            times[end],
-            limits[limit],
-            int(cpus),
-            name,
-        )
+class _Memo(dict[str, _Value]):
+    """Converts each distinct text once."""
+
+    def __init__(self, convert: Callable[[str], _Value]) -> None:
+        super().__init__()
+        self._convert = convert
+
+    def __missing__(self, text: str) -> _Value:
+        value = self[text] = self._convert(text)
+        return value
 
 
 def _epoch_s(text: str) -> float | None:
-    if text in ("Unknown", "None"):
+    if text in ("N/A", "NONE", "Unknown", "None", ""):
         return None
     if not text.isdigit():
         raise ValueError(f"time {text!r} is not in epoch seconds: SLURM_TIME_FORMAT was ignored")

@@ -5,11 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 
-def step_argv(job_id: str, command: Sequence[str], *, cpus: int, tty: bool) -> list[str]:
+def step_argv(
+    job_id: str, command: Sequence[str], *, cpus: int, tty: bool = False, unbuffered: bool = False
+) -> list[str]:
     """Run ``command`` beside what the job runs already, with all of the job's ``cpus``.
 
     ``job_id`` is the raw id: srun takes no ``111_1``. No memory or CPU binding is asked for, as
     srun warns about each where a site has switched it off.
+
+    Slurm passes output on by whole lines. ``unbuffered`` passes on every byte at once, at the
+    price of a (raw) terminal as the command's standard output, which makes programs print colours
+    and tar refuse to write (22.05).
     """
     return [
         "srun",
@@ -20,7 +26,7 @@ def step_argv(job_id: str, command: Sequence[str], *, cpus: int, tty: bool) -> l
         f"--cpus-per-task={cpus}",
         "--quiet",
         "--input=all",
-        "--unbuffered",
         *(["--pty"] if tty else []),
+        *(["--unbuffered"] if unbuffered else []),
         *command,
     ]

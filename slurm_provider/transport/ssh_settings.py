@@ -50,6 +50,8 @@ class SshSettings:
     def __post_init__(self) -> None:
         if not self.host or self.host.startswith("-") or any(c.isspace() for c in self.host):
             raise ValueError(f"SSH host {self.host!r} is not a host name or address")
+        if self.user is not None and (not self.user or any(c.isspace() for c in self.user)):
+            raise ValueError(f"SSH user {self.user!r} is not a login name")
         if self.port is not None and not 0 < self.port < 65536:
             raise ValueError(f"SSH port {self.port} is not between 1 and 65535")
         if self.host_key_policy not in get_args(HostKeyPolicy):

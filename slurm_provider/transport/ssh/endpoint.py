@@ -50,7 +50,7 @@ def resolve(settings: SshSettings) -> Endpoint:
     """
     found = _configured(settings)
     host = str(found.get("hostname", settings.host))
-    port = settings.port or int(found.get("port", DEFAULT_PORT))
+    port = int(found.get("port", DEFAULT_PORT))
     jumps = settings.jumps
     if jumps is None:
         jumps = parse_jumps(str(found.get("proxyjump") or "").split(","))
@@ -67,7 +67,7 @@ def resolve(settings: SshSettings) -> Endpoint:
     return Endpoint(
         host=host,
         port=port,
-        user=settings.user or str(found.get("user") or getpass.getuser()),
+        user=str(found.get("user") or getpass.getuser()),
         via=_last_jump(settings, jumps) if jumps else None,
         proxy_command=str(proxy_command) if proxy_command and settings.jumps is None else None,
         key_files=tuple(os.path.expanduser(path) for path in configured_keys or DEFAULT_KEYS),
@@ -102,20 +102,29 @@ def expand_includes(text: str, folder: str, depth: int = 0) -> str:
 
 
 def _configured(settings: SshSettings) -> paramiko.SSHConfigDict:
-    if settings.config_path is None:
-        return paramiko.SSHConfigDict()
-    path = os.path.expanduser(settings.config_path)
+    """What the configuration says; for each key the first word counts, and ours come first."""
+    text = "Host *\n"
+    text += f"User {settings.user}\n" if settings.user else ""
+    text += f"Port {settings.port}\n" if settings.port else ""
+    path = os.path.expanduser(settings.config_path or "/dev/null")
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
-            text = expand_includes(file.read(), os.path.expanduser("~/.ssh"))
-        return paramiko.SSHConfig.from_text(text).lookup(settings.host)
+            text += expand_includes(f"Host *\n{file.read()}", os.path.expanduser("~/.ssh"))
     except FileNotFoundError:
-        return paramiko.SSHConfigDict()
-    except (OSError, ValueError, paramiko.SSHException) as error:
-        raise ConnectFailed(
-            f"the SSH configuration {path} cannot be used for {settings.host!r} ({error}): "
-            "mend it, or name another file as config_path"
-        ) from error
+        pass
+    except OSError as error:
+        raise _unusable(path, settings, error) from error
+    try:
+        return paramiko.SSHConfig.from_text(text).lookup(settings.host)
+    except (ValueError, paramiko.SSHException) as error:
+        raise _unusable(path, settings, error) from error
+
+
+def _unusable(path: str, settings: SshSettings, error: Exception) -> ConnectFailed:
+    return ConnectFailed(
+        f"the SSH configuration {path} cannot be used for {settings.host!r} ({error}): mend it, "
+        "or name another file as config_path"
+    )
 
 
 def _last_jump(settings: SshSettings, jumps: tuple[str, ...]) -> SshSettings:

@@ -6,6 +6,7 @@ import os
 import shlex
 import socket
 import stat
+import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -142,9 +143,15 @@ def test_popen_streams_both_ways(transport: Transport) -> None:
     process.stdin.write(b"ping\n")
     process.stdin.flush()
     assert process.stdout.read1(100) == b"ping\n"
-    process.stdin.write(b"x" * 1_000_000)
-    process.stdin.close()
+
+    def feed() -> None:
+        process.stdin.write(b"x" * 1_000_000)
+        process.stdin.close()
+
+    feeder = threading.Thread(target=feed)
+    feeder.start()
     assert process.stdout.read() == b"x" * 1_000_000
+    feeder.join()
     assert process.wait(10) == 5
     assert process.stderr_tail == "ready\n"
 
@@ -350,8 +357,6 @@ sys.exit(transport.call(["sh", "-c", sys.argv[2]], tty=False))
 def test_call_uses_this_process_own_streams(
     transport: Transport, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    import subprocess
-
     settings = getattr(transport, "_settings", None)
     root = Path(__file__).parents[3]
     done = subprocess.run(

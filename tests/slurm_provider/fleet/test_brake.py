@@ -1,0 +1,112 @@
+"""A node type that keeps failing is asked for less and less."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from slurm_provider.fleet.brake import BACK_OFF_S, Brake
+
+
+@pytest.fixture
+def brake() -> Brake:
+    return Brake()
+
+
+def fail_until_paused(brake: Brake) -> float:
+    """The time at which the type is paused."""
+    now = 0.0
+    for wait_s in BACK_OFF_S:
+        brake.failed("gpu", "no ray on PATH", now)
+        now += wait_s
+    brake.failed("gpu", "no ray on PATH", now)
+    return now
+
+
+def test_a_type_that_never_failed_is_not_held(brake: Brake) -> None:
+    assert brake.hold_reason("gpu", 0) is None
+    assert not brake.is_suspect("gpu")
+    assert brake.snapshot() == {}
+
+
+def test_each_failure_waits_as_long_as_the_table_says(brake: Brake) -> None:
+    now = 0.0
+    for wait_s in BACK_OFF_S:
+        brake.failed("gpu", "broken", now)
+        assert brake.hold_reason("gpu", now + wait_s - 0.1) is not None
+        assert brake.hold_reason("gpu", now + wait_s) is None
+        now += wait_s
+
+
+def test_the_waits_grow() -> None:
+    assert list(BACK_OFF_S) == sorted(set(BACK_OFF_S))
+
+
+def test_the_reason_names_type_count_wait_and_cause(brake: Brake) -> None:
+    brake.failed("gpu", "no ray on PATH", 100.0)
+    reason = brake.hold_reason("gpu", 101.0) or ""
+    for part in ("'gpu'", "failed 1 time", "4 s", "no ray on PATH"):
+        assert part in reason
+
+
+def test_nodes_that_fail_together_are_one_failure(brake: Brake) -> None:
+    for n in range(200):
+        brake.failed("gpu", "quota", 10.0 + n * 0.01)
+    assert brake.snapshot()["gpu"]["failures"] == 1
+    assert brake.hold_reason("gpu", 10.0 + BACK_OFF_S[0]) is None
+
+
+def test_after_the_last_wait_the_type_is_paused_for_good(brake: Brake) -> None:
+    now = fail_until_paused(brake)
+    assert brake.hold_reason("gpu", now + 10**9) == "node type 'gpu' is paused: no ray on PATH"
+
+
+def test_a_refusal_pauses_at_once(brake: Brake) -> None:
+    brake.pause("gpu", "Invalid partition")
+    assert brake.hold_reason("gpu", 10**9) == "node type 'gpu' is paused: Invalid partition"
+
+
+def test_other_types_are_not_held(brake: Brake) -> None:
+    brake.pause("gpu", "Invalid partition")
+    assert brake.hold_reason("cpu", 0) is None
+
+
+def test_a_node_that_joined_clears_its_type(brake: Brake) -> None:
+    brake.failed("gpu", "bad host", 0.0)
+    assert brake.is_suspect("gpu")
+    brake.joined("gpu")
+    assert not brake.is_suspect("gpu") and brake.hold_reason("gpu", 0.0) is None
+    brake.failed("gpu", "bad host", 1.0)
+    assert brake.hold_reason("gpu", 1.0 + BACK_OFF_S[0]) is None  # counted from one again
+
+
+def test_a_type_stays_suspect_after_its_wait(brake: Brake) -> None:
+    brake.failed("gpu", "bad host", 0.0)
+    assert brake.is_suspect("gpu") and brake.hold_reason("gpu", 10**6) is None
+    assert brake.is_suspect("gpu")
+
+
+def test_a_user_who_mended_it_releases_all(brake: Brake) -> None:
+    now = fail_until_paused(brake)
+    brake.pause("cpu", "Invalid partition")
+    brake.release()
+    assert brake.hold_reason("gpu", now) is None and brake.hold_reason("cpu", now) is None
+
+
+def test_the_latest_cause_and_the_last_five_logs_are_kept(brake: Brake) -> None:
+    now = 0.0
+    for n, wait_s in enumerate((*BACK_OFF_S, 0.0)):
+        brake.failed("gpu", f"cause {n}", now, f"/logs/{n}.log")
+        now += wait_s
+    state = brake.snapshot()["gpu"]
+    assert state["cause"] == "cause 4"
+    assert state["where"] == [f"/logs/{n}.log" for n in range(5)]
+
+
+def test_a_snapshot_is_plain_data_and_does_not_change_later(brake: Brake) -> None:
+    brake.failed("gpu", "bad host", 0.0, "/logs/1.log")
+    snapshot = brake.snapshot()
+    text = json.dumps(snapshot)
+    brake.failed("gpu", "bad host", 100.0, "/logs/2.log")
+    assert json.dumps(snapshot) == text

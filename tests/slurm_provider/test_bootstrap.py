@@ -1,0 +1,278 @@
+"""The cluster YAML on its way through `ray up`."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from slurm_provider.agent.allocation import ray_memory
+from slurm_provider.bootstrap import (
+    HEAD_START_COMMAND,
+    autoscaler_env,
+    fillout,
+    for_head,
+    resolve,
+)
+from slurm_provider.config import parse_provider
+from slurm_provider.errors import ConfigError
+
+Config = dict[str, Any]
+SANDBOX_YAML = Path(__file__).parents[2] / "cluster-configs" / "sandbox.yaml"
+
+
+@pytest.fixture(autouse=True)
+def no_v1(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_UP_enable_autoscaler_v2", raising=False)
+
+
+@pytest.fixture
+def config() -> Config:
+    """A small configuration as Ray hands it over (``prepare_config`` done)."""
+    from ray.autoscaler._private.util import prepare_config
+
+    prepared: Config = prepare_config(
+        {
+            "cluster_name": "demo",
+            "max_workers": 4,
+            "provider": {
+                "type": "external",
+                "module": "slurm_provider.SlurmNodeProvider",
+                "defaults": {"partition": "compute", "time": "01:00:00"},
+            },
+            "head_node_type": "head",
+            "available_node_types": {
+                "head": {"node_config": {"mem": "2G"}, "resources": {"CPU": 0}},
+                "gpu": {
+                    "node_config": {"cpus-per-task": 4, "mem": "8G", "gres": "gpu:a100:2"},
+                    "resources": {},
+                    "max_workers": 4,
+                },
+            },
+            "setup_commands": ["echo all"],
+            "head_setup_commands": [],
+            "worker_setup_commands": ["echo worker"],
+        }
+    )
+    return prepared
+
+
+def test_ray_accepts_the_sandbox_configuration_at_every_step() -> None:
+    """The order of steps of ray/autoscaler/_private/commands.py, _bootstrap_config."""
+    from ray.autoscaler._private.util import prepare_config, validate_config
+
+    filled = fillout(prepare_config(yaml.safe_load(SANDBOX_YAML.read_text())))
+    validate_config(filled)
+    resolved = resolve(filled)
+    validate_config(resolved)
+    on_head = json.loads(json.dumps(for_head(resolved)))
+    validate_config(prepare_config(on_head))  # as autoscaler v2 reads it on the head
+
+
+def test_autoscaler_v2_reads_the_result(config: Config) -> None:
+    from ray.autoscaler.v2.instance_manager.config import AutoscalingConfig
+
+    read = AutoscalingConfig(for_head(resolve(fillout(config))), skip_content_hash=True)
+    types = read.get_node_type_configs()
+    assert types["gpu"].resources["GPU"] == 2
+    assert read.disable_node_updaters()
+
+
+@pytest.mark.parametrize("function", [fillout, resolve, for_head])
+def test_the_input_is_not_changed(config: Config, function: Callable[[Config], Config]) -> None:
+    before = copy.deepcopy(config)
+    function(config)
+    assert config == before
+
+
+def test_filling_in_twice_is_filling_in_once(config: Config) -> None:
+    assert fillout(fillout(config)) == fillout(config)
+
+
+def test_resolving_twice_is_resolving_once(config: Config) -> None:
+    once = resolve(fillout(config))
+    assert resolve(once) == once
+    assert resolve(fillout(once)) == once
+
+
+def test_two_runs_give_the_same(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = resolve(fillout(config))
+    monkeypatch.setenv("HOME", "/somewhere/else")
+    monkeypatch.setenv("USER", "somebody")
+    monkeypatch.chdir("/")
+    assert resolve(fillout(config)) == first
+
+
+def test_the_result_survives_rays_cache_file(config: Config) -> None:
+    resolved = resolve(fillout(config))
+    assert json.loads(json.dumps(resolved)) == resolved
+
+
+def test_resources_are_filled_in_and_the_users_remembered(config: Config) -> None:
+    resolved = resolve(fillout(config))
+    types = resolved["available_node_types"]
+    assert types["head"]["resources"] == {"CPU": 0, "memory": ray_memory(2048)[0]}
+    assert types["gpu"]["resources"] == {
+        "CPU": 4,
+        "GPU": 2,
+        "memory": ray_memory(8192)[0],
+        "accelerator_type:A100": 1,
+    }
+    assert resolved["provider"]["_given_resources"] == {"head": {"CPU": 0}, "gpu": {}}
+
+
+def test_defaults_reach_every_node_type(config: Config) -> None:
+    for section in resolve(fillout(config))["available_node_types"].values():
+        assert section["node_config"]["partition"] == "compute"
+        assert section["node_config"]["time"] == "01:00:00"
+
+
+def test_setup_commands_travel_to_the_agents_once(config: Config) -> None:
+    config["available_node_types"]["gpu"]["worker_setup_commands"] = ["echo gpu"]
+    config["file_mounts"] = {"/data": "/tmp/b", "/code": "/tmp/a"}
+    resolved = resolve(fillout(config))
+    assert resolved["provider"]["disable_node_updaters"] is True
+    nodes = resolved["provider"]["_nodes"]
+    assert nodes["setup_commands"] == {"head": ["echo all", "echo worker"], "gpu": ["echo gpu"]}
+    assert nodes["file_mounts"] == ["/code", "/data"]
+
+
+def test_what_the_user_left_out_gets_slurms_defaults(config: Config) -> None:
+    resolved = resolve(fillout(config))
+    assert resolved["head_start_ray_commands"] == [HEAD_START_COMMAND]
+    assert resolved["upscaling_speed"] >= 100
+    assert resolved["idle_timeout_minutes"] == 5
+
+
+def test_what_the_user_wrote_stays(config: Config) -> None:
+    config.update(
+        head_start_ray_commands=["ray start --head --num-cpus=1"],
+        upscaling_speed=2,
+        idle_timeout_minutes=30,
+    )
+    resolved = resolve(fillout(config))
+    assert resolved["head_start_ray_commands"] == ["ray start --head --num-cpus=1"]
+    assert (resolved["upscaling_speed"], resolved["idle_timeout_minutes"]) == (2, 30)
+
+
+def refusal(config: Config) -> str:
+    with pytest.raises(ConfigError) as refused:
+        resolve(fillout(config))
+    return str(refused.value)
+
+
+def test_docker_is_refused_with_the_way_out(config: Config) -> None:
+    config["docker"] = {"image": "rayproject/ray", "container_name": "ray"}
+    assert "provider.environment" in refusal(config)
+
+
+def test_synced_files_are_refused_with_the_way_out(config: Config) -> None:
+    config["cluster_synced_files"] = ["/data"]
+    assert "use file_mounts" in refusal(config)
+
+
+def test_autoscaler_v1_is_refused_with_the_reason(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_UP_enable_autoscaler_v2", "0")
+    message = refusal(config)
+    assert "RAY_UP_enable_autoscaler_v2=0" in message and "Unset the variable" in message
+
+
+@pytest.mark.parametrize("name", ["my cluster", "a:b", "$(reboot)", "x" * 64, ""])
+def test_a_cluster_name_that_cannot_travel_is_refused(config: Config, name: str) -> None:
+    config["cluster_name"] = name
+    message = refusal(config)
+    assert f"cluster_name {name!r}" in message and "use letters, digits" in message
+
+
+def test_a_node_types_name_that_cannot_travel_is_refused(config: Config) -> None:
+    types = config["available_node_types"]
+    types["gpu node"] = types.pop("gpu")
+    assert "'gpu node'" in refusal(config)
+
+
+def test_a_bad_option_is_refused_by_resolve_and_not_by_fillout(config: Config) -> None:
+    # Ray turns an exception of fillout into a warning and goes on.
+    config["available_node_types"]["gpu"]["node_config"]["partion"] = "x"
+    assert fillout(config)["available_node_types"]["gpu"]["resources"] == {}
+    assert "closest: 'partition'" in refusal(config)
+
+
+def test_a_bad_provider_key_is_refused(config: Config) -> None:
+    config["provider"]["cluster_dirs"] = "/x"
+    assert "provider.cluster_dirs" in refusal(config)
+
+
+def test_more_than_slurm_is_asked_for_is_refused(config: Config) -> None:
+    config["available_node_types"]["gpu"]["resources"] = {"GPU": 8}
+    assert "GPU 8 is more than Slurm is asked for" in refusal(config)
+
+
+def test_a_head_on_the_edge_node_asks_slurm_for_nothing(config: Config) -> None:
+    config["provider"]["head_placement"] = "edge"
+    assert "head_placement: edge" in refusal(config)
+    config["available_node_types"]["head"]["node_config"] = {}
+    resolve(fillout(config))
+
+
+def test_the_configuration_holds_no_secret_and_no_home(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "verysecret")
+    monkeypatch.setenv("HOME", "/home/verysecret")
+    config["provider"]["cluster_dir"] = "~/clusters/demo"
+    config["provider"]["environment"] = {"prefix": "~/venv"}
+    text = json.dumps(for_head(resolve(fillout(config))))
+    assert "verysecret" not in text
+    assert os.path.expanduser("~") not in text
+    assert "~/clusters/demo" in text  # expanded where it is used
+
+
+def test_the_head_reaches_slurm_in_its_own_way(config: Config) -> None:
+    config["provider"].update(
+        ssh={"host": "login.site.org"}, head_ssh={"host": "submit"}, _config_cache_path="/tmp/x"
+    )
+    provider = for_head(resolve(fillout(config)))["provider"]
+    assert provider["ssh"] == {"host": "submit"}
+    assert "head_ssh" not in provider and "_config_cache_path" not in provider
+    assert provider["_on_head"] is True
+
+
+def test_a_head_that_may_submit_uses_no_ssh(config: Config) -> None:
+    config["provider"]["ssh"] = {"host": "login.site.org"}
+    assert "ssh" not in for_head(resolve(fillout(config)))["provider"]
+
+
+def test_rays_limits_are_integers_that_ray_knows() -> None:
+    env = autoscaler_env(parse_provider({"pending_idle_timeout_s": 7, "autoscaler_interval_s": 3}))
+    assert all(value.isdecimal() for value in env.values())
+    assert env["RAY_AUTOSCALER_PENDING_NODE_IDLE_TIMEOUT_S"] == "7"
+    assert env["AUTOSCALER_UPDATE_INTERVAL_S"] == "3"
+    # A queue of days: Ray must not give up on a node that waits.
+    for name in ("RAY_AUTOSCALER_RECONCILE_ALLOCATE_STATUS_TIMEOUT_S",
+                 "RAY_JOB_START_TIMEOUT_SECONDS"):  # fmt: skip
+        assert int(env[name]) >= 7 * 24 * 3600
+
+
+def test_rays_limits_are_read_by_this_ray() -> None:
+    """A name that Ray does not read would be a limit that silently does not hold."""
+    import ray
+
+    folder = Path(ray.__file__).parent
+    sources = "".join(
+        (folder / name).read_text()
+        for name in (
+            "autoscaler/_private/constants.py",
+            "autoscaler/v2/instance_manager/config.py",
+            "dashboard/consts.py",
+        )
+    )
+    for name in autoscaler_env(parse_provider({})):
+        assert name in sources or name.removeprefix("RAY_AUTOSCALER_") in sources, name
