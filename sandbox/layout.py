@@ -72,6 +72,11 @@ def host_number(host: str) -> int:
     return int(host.removeprefix("n"))
 
 
+def is_shared(path: Path) -> bool:
+    """Whether all hosts see the same there; of a few folders each host has its own."""
+    return not any(path.is_relative_to(private) for private in ("/tmp", "/dev", "/proc"))
+
+
 @dataclass(frozen=True)
 class Paths:
     """Every file of the sandbox, below one folder that `down` removes."""
@@ -87,12 +92,11 @@ class Paths:
         data = Path(os.environ.get(DATA_DIR_ENV) or DEFAULT_DATA_DIR)
         if not data.is_absolute():
             raise SandboxError(f"{DATA_DIR_ENV}={data} is not an absolute path.")
-        for private in ("/tmp", "/dev", "/proc"):
-            if data.is_relative_to(private):
-                raise SandboxError(
-                    f"{DATA_DIR_ENV}={data} lies below {private}, of which each host has its own; "
-                    f"choose a folder all hosts see, such as {DEFAULT_DATA_DIR}."
-                )
+        if not is_shared(data):
+            raise SandboxError(
+                f"{DATA_DIR_ENV}={data} lies where each host has a folder of its own; "
+                f"choose one that all hosts see, such as {DEFAULT_DATA_DIR}."
+            )
         return cls(data)
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pwd
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -34,13 +35,16 @@ _START_NOTHING = "#!/bin/sh\n# Temporary, by ray-slurm-sandbox: start no service
 
 def missing_packages() -> list[str]:
     """Names of the packages whose programs are not on this machine, sorted."""
-    return sorted(
-        {
-            package
-            for program, package in PACKAGE_OF_PROGRAM.items()
-            if not shutil.which(program, path=DAEMON_PATH)
-        }
-    )
+    missing = {
+        package
+        for program, package in PACKAGE_OF_PROGRAM.items()
+        if not shutil.which(program, path=DAEMON_PATH)
+    }
+    try:
+        pwd.getpwnam("mysql")
+    except KeyError:
+        missing.add("mariadb-server")  # its programs may have come without it, this user not
+    return sorted(missing)
 
 
 def install(packages: list[str], say: Callable[[str], None]) -> None:

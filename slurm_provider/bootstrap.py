@@ -155,7 +155,7 @@ def _is_edge_head(name: str, config: dict[str, Any], provider: ProviderConfig) -
 
 
 def _check_autoscaler_v2() -> None:
-    if os.environ.get("RAY_UP_enable_autoscaler_v2", "1") != "1":
+    if os.environ.get("RAY_UP_enable_autoscaler_v2", "1") != "1":  # noqa: SIM112 -- Ray's name
         raise ConfigError(
             "RAY_UP_enable_autoscaler_v2=0 asks for autoscaler v1, which tells nodes apart by IP "
             "address: two nodes on one host destroy such a cluster. Unset the variable"

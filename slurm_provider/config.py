@@ -128,7 +128,7 @@ class ProviderConfig(_Section):
     @classmethod
     def _port_range(cls, value: str) -> str:
         low, high = _ports(value)
-        if not (1024 <= low and low + 512 <= high <= 65535):
+        if low < 1024 or high > 65535 or high - low < 512:
             raise ValueError("use `low-high` between 1024 and 65535, at least 512 ports wide")
         return value
 

@@ -1,4 +1,4 @@
-"""From a node type in the YAML to validated sbatch options and the resources Ray plans with (pure)."""
+"""From a node type in the YAML to sbatch options and the resources Ray plans with (pure)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from slurm_provider.agent.allocation import accelerator_type, ray_memory
 from slurm_provider.errors import ConfigError
 from slurm_provider.fleet.identity import name_error
-from slurm_provider.slurm import OptionError, requested, validate
+from slurm_provider.slurm import OptionError, Requested, requested, validate
 
 _SLURM_GIVES = ("CPU", "GPU", "memory")
 # As ray/_private/label_utils.py, so that a bad label does not only show on the nodes.
@@ -36,9 +36,10 @@ def read_node_type(name: str, section: Mapping[str, Any], defaults: Mapping[str,
     problem = name_error(name)
     if problem:
         raise ConfigError(f"available_node_types: {name!r} cannot be a node type's name; {problem}")
-    options = {**defaults, **(section.get("node_config") or {})}
     try:
-        validate(options, f"node_config of {name!r}")
+        options = validate(
+            {**defaults, **(section.get("node_config") or {})}, f"node_config of {name!r}"
+        )
         asked = requested(options)
     except OptionError as error:
         raise ConfigError(str(error)) from None
@@ -53,7 +54,7 @@ def read_node_type(name: str, section: Mapping[str, Any], defaults: Mapping[str,
         if key not in given:
             if key in planned:
                 resources[key] = planned[key]
-        elif isinstance(given[key], int) and given[key] > planned.get(key, _unlimited(key, asked)):
+        elif isinstance(given[key], int) and given[key] > _ceiling(key, planned, asked):
             raise ConfigError(
                 f"resources of {name!r}: {key} {given[key]} is more than Slurm is asked for "
                 f"({_asked_words(key, planned)}); Ray would start such nodes again and again. "
@@ -88,9 +89,12 @@ def _labels(name: str, labels: Mapping[str, Any]) -> dict[str, str]:
     return {str(key): str(value) for key, value in labels.items()}
 
 
-def _unlimited(key: str, asked: Any) -> float:
-    # Without --mem the site decides what a job gets, so a user's figure cannot be judged here.
-    return float("inf") if key == "memory" and not asked.memory_mb else 0
+def _ceiling(key: str, planned: Mapping[str, int], asked: Requested) -> float:
+    # Without --mem the site decides what a job gets, and an exclusive job gets all of a host, so a
+    # user's figure cannot be judged here.
+    if asked.exclusive or (key == "memory" and not asked.memory_mb):
+        return float("inf")
+    return planned.get(key, 0)
 
 
 def _asked_words(key: str, planned: Mapping[str, int]) -> str:

@@ -100,7 +100,7 @@ def ray_memory(granted_mb: int, shm_free_mb: int | None = None) -> tuple[int, in
 
 
 def accelerator_type(gres_type: str | None) -> str | None:
-    """Ray's name of a GPU type from Slurm's (``a100`` -> ``A100``, ``nvidia_h100_80gb`` -> ``H100``).
+    """Ray's name of a GPU type from Slurm's: ``a100`` is ``A100``, ``nvidia_h100_80gb`` ``H100``.
 
     Site names vary; the part that is a model name is taken, else the whole name in upper case.
     """
@@ -108,7 +108,7 @@ def accelerator_type(gres_type: str | None) -> str | None:
         return None
     words = re.split(r"[^A-Za-z0-9]+", gres_type)
     for word in words:
-        if re.fullmatch(r"(?i)[a-z]{1,4}\d{1,4}[a-z]{0,2}", word) and not word[0].isdigit():
+        if re.fullmatch(r"(?i)[a-z]{1,4}\d{1,4}[a-z]{0,2}", word):
             return word.upper()
     return gres_type.upper()
 

@@ -12,7 +12,7 @@ def drain(gcs_address: str, node_id: str, remaining_s: int) -> int:
     The node takes no new work, the autoscaler replaces it at once for the demand it leaves, and
     what dies at the deadline is retried as preempted. Ray does not enforce the deadline.
     """
-    from ray._raylet import GcsClient
+    from ray._raylet import GcsClient  # type: ignore[attr-defined]  # missing in its stub file
     from ray.core.generated.autoscaler_pb2 import DrainNodeReason
 
     client = GcsClient(address=gcs_address)

@@ -181,4 +181,3 @@ class Head:
 def run_head(node: Node) -> int:
     """Supervise the head until Slurm or the tombstone ends it; the exit code of the job."""
     return Head(node).run()
-

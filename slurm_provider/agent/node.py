@@ -180,7 +180,11 @@ class Node:
 
     def write_shell(self, head_address: str | None) -> None:
         """Leave the node's environment for ``ray exec`` and ``ray attach``."""
-        variables = {k: v for k, v in self.env.items() if not k.startswith(("SLURM_", "BASH_FUNC"))}
+        variables = {
+            name: value
+            for name, value in self.env.items()
+            if name == "SLURM_CONF" or not name.startswith(("SLURM", "BASH_FUNC"))
+        }
         if head_address:
             variables["RAY_ADDRESS"] = head_address
         lines = [f"export {key}={_quoted(value)}" for key, value in variables.items()]

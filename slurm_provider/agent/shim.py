@@ -26,7 +26,7 @@ def start(arguments: Sequence[str]) -> int:
             file=sys.stderr,
         )
         return 2
-    if os.environ.get("RAY_enable_autoscaler_v2") != "1":
+    if os.environ.get("RAY_enable_autoscaler_v2") != "1":  # noqa: SIM112 -- Ray's own spelling
         print(
             "ray start: Slurm needs autoscaler v2: v1 tells nodes apart by IP address, and two "
             "nodes on one host destroy such a cluster. Unset RAY_UP_enable_autoscaler_v2 and run "

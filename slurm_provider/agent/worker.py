@@ -35,7 +35,11 @@ def run_worker(node: Node) -> int:
     while True:
         node.write_shell(head["gcs_address"])
         node.env["RAY_ADDRESS"] = head["gcs_address"]
-        argv = [node.env["RAY_SLURM_RAY"], "start", *to_argv(worker_options(plan, head["gcs_address"]))]
+        argv = [
+            node.env["RAY_SLURM_RAY"],
+            "start",
+            *to_argv(worker_options(plan, head["gcs_address"])),
+        ]
         runtime = RayRuntime(argv, node.env)
         outcome = _follow(node, runtime, head)
         if outcome != "head changed":

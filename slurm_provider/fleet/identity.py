@@ -36,9 +36,7 @@ class JobIdentity:
     @property
     def job_name(self) -> str:
         suffix = "" if self.index is None else f"-{self.index}"
-        return (
-            f"ray:{self.cluster}:{self.node_type}:{self.uuid}:{self.kind}:{self.launch}{suffix}"
-        )
+        return f"ray:{self.cluster}:{self.node_type}:{self.uuid}:{self.kind}:{self.launch}{suffix}"
 
 
 def parse_job_name(job_name: str) -> JobIdentity | None:

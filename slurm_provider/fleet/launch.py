@@ -78,7 +78,7 @@ def activation(environment: EnvironmentConfig, unpack_script: str) -> str:
         return environment.activate + "\n"
     if environment.prefix is not None:
         # A venv's or conda's own variables are not needed: PATH decides which python and ray run.
-        return f"export PATH={_shell_path(environment.prefix)}/bin:\"$PATH\"\n"
+        return f'export PATH={_shell_path(environment.prefix)}/bin:"$PATH"\n'
     if environment.archive is not None:
         return (
             f"RAY_SLURM_ARCHIVE={_shell_path(environment.archive)}\n"

@@ -139,7 +139,7 @@ class _Hints:
     def about(self, words: str) -> str:
         """A sentence to append to Slurm's words, or nothing."""
         lower = words.lower()
-        for topic in ("partition", "account", "qos"):
+        for topic in ("account", "qos", "partition"):
             if topic in lower:
                 if topic not in self._texts:
                     self._texts[topic] = self._ask(topic)

@@ -188,7 +188,7 @@ class SlurmClient:
     def _run(self, argv: Sequence[str], timeout_s: float | None = None) -> Completed:
         from slurm_provider.transport import CommandNotFound, CommandTimeout, TransportError
 
-        command = next(word for word in argv if word != "env" and "=" not in word)
+        command = next(word for word in argv if word in _COMMANDS)
         label = self._transport.label
         limit_s = self._timeout_s if timeout_s is None else timeout_s
         try:

@@ -26,7 +26,15 @@ def step_argv(
         f"--cpus-per-task={cpus}",
         "--quiet",
         "--input=all",
+        _ENVIRONMENT,
+        "--chdir=/",
+        "--mpi=none",
         *(["--pty"] if tty else []),
         *(["--unbuffered"] if unbuffered else []),
         *command,
     ]
+
+
+# Enough to start bash; the node's own environment comes from its shell file. The default, ALL,
+# would bring in the variables of the shell that `ray exec` was typed in.
+_ENVIRONMENT = "--export=HOME,USER,LOGNAME,TERM,PATH=/usr/local/bin:/usr/bin:/bin"

@@ -56,7 +56,7 @@ class Verdict:
 
 def submit_argv(submission: Submission) -> list[str]:
     """The command that submits. Raises OptionError, or ValueError for an empty array."""
-    return ["sbatch", "--parsable", *_request_argv(submission)]
+    return [*_CLEAN_ENV, "sbatch", "--parsable", "--export=ALL", *_request_argv(submission)]
 
 
 def test_only_argv(submission: Submission) -> list[str]:
@@ -99,5 +99,15 @@ def _request_argv(submission: Submission) -> list[str]:
     return [*to_argv(checked), submission.script, *submission.args]
 
 
+# sbatch copies its own environment into the job, so it gets a short one. Not by --export=LIST, NIL
+# or NONE: with these slurmd fetches a login environment by `su - user` (SLURM_GET_USER_ENV, seen
+# on 22.05), which takes seconds and holds jobs where it fails.
+_CLEAN_ENV = (
+    "sh",
+    "-c",
+    'exec env -i HOME="$HOME" USER="$USER" LOGNAME="${LOGNAME:-$USER}" SHELL="${SHELL:-/bin/sh}" '
+    'PATH="$PATH" LC_ALL=C ${SLURM_CONF:+SLURM_CONF="$SLURM_CONF"} "$@"',
+    "sh",
+)
 _PARSABLE = re.compile(r"(?P<job_id>[0-9]+)(?:;[\w.-]+)?")
 _START = re.compile(r"to start at (?P<epoch>[0-9]+)(?:\s|$)")

@@ -32,7 +32,7 @@ def test_a_data_folder_that_hosts_cannot_share_is_refused(
     folder: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(DATA_DIR_ENV, folder)
-    with pytest.raises(SandboxError, match="each host has its own"):
+    with pytest.raises(SandboxError, match="each host has a folder of its own"):
         Paths.from_environment()
 
 

@@ -95,7 +95,7 @@ def test_all_mistakes_are_told_at_once() -> None:
 def test_a_configuration_cannot_be_changed_afterwards() -> None:
     config = parse_provider({})
     with pytest.raises(ValueError, match="frozen"):
-        config.auth = "disabled"  # type: ignore[misc]
+        config.auth = "disabled"
 
 
 def test_the_reference_table_lists_every_key_once_with_its_help() -> None:

@@ -91,9 +91,8 @@ class TestActivation:
         assert bash(text + 'echo "$A"') == "loaded python\nx y\n"
 
     def test_without_an_environment_nothing_is_changed(self) -> None:
-        assert bash(activation(environment(), "/unused") + 'printf %s "$PATH"') == (
-            os.environ["PATH"]
-        )
+        path = bash(activation(environment(), "/unused") + 'printf %s "$PATH"')
+        assert path == os.environ["PATH"]
 
 
 class TestSignalLead:

@@ -92,7 +92,7 @@ def test_a_refusal_names_the_type_the_key_and_what_is_allowed(
 
 @pytest.mark.parametrize("name", ["gpu node", "a:b", "", "$(rm)", "gpu-"])
 def test_a_name_that_cannot_travel_is_refused(name: str) -> None:
-    with pytest.raises(ConfigError, match="available_node_types: .* use letters, digits"):
+    with pytest.raises(ConfigError, match=r"available_node_types: .* use letters, digits"):
         read_node_type(name, {"node_config": {}}, {})
 
 
@@ -110,13 +110,14 @@ def test_the_planned_memory_is_what_the_node_will_report() -> None:
     """A node that reports less than planned makes the autoscaler launch for ever."""
     from slurm_provider.agent.allocation import read_allocation
 
-    for node_config, environ in [
+    cases: list[tuple[dict[str, Any], dict[str, str]]] = [
         ({"mem": "3G"}, {"SLURM_MEM_PER_NODE": "3072"}),
         ({"cpus-per-task": 3, "mem-per-cpu": "700M"},
          {"SLURM_CPUS_ON_NODE": "3", "SLURM_MEM_PER_CPU": "700"}),
         ({"gpus": 2, "mem-per-gpu": "5G"},
          {"CUDA_VISIBLE_DEVICES": "0,1", "SLURM_MEM_PER_GPU": "5120"}),
-    ]:  # fmt: skip
+    ]  # fmt: skip
+    for node_config, environ in cases:
         allocation = read_allocation(environ, host="n", host_cpus=1, now=0, time_limit_s=None)
         assert allocation.memory_mb is not None
         reported = ray_memory(allocation.memory_mb, shm_free_mb=100)[0]

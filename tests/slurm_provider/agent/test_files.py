@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from slurm_provider.agent import files
 from slurm_provider.agent.files import read_json, write_json, write_text
 
 
@@ -63,7 +62,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(
     def full(source: str, target: str) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(files.os, "replace", full)
+    monkeypatch.setattr(os, "replace", full)
     with pytest.raises(OSError, match="No space"):
         write_text(str(path), "new")
     assert path.read_text() == "old"

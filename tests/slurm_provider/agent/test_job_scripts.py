@@ -211,7 +211,11 @@ class TestRay:
     def agent(self) -> Iterator[subprocess.Popen[bytes]]:
         """Something with a pid that does nothing on SIGUSR2 but live on."""
         process = subprocess.Popen(
-            ["bash", "-c", "trap 'echo usr2' USR2; echo up; while :; do read -t 0.05 <> <(:); done"],
+            [
+                "bash",
+                "-c",
+                "trap 'echo usr2' USR2; echo up; while :; do read -t 0.05 <> <(:); done",
+            ],
             stdout=subprocess.PIPE,
         )
         assert process.stdout is not None and process.stdout.readline() == b"up\n"

@@ -49,7 +49,7 @@ def test_without_a_network_the_route_to_the_head_decides() -> None:
 
 
 def test_an_unreachable_head_is_named() -> None:
-    with pytest.raises(NetworkError, match="no route from .* to head.invalid"):
+    with pytest.raises(NetworkError, match=r"no route from .* to head\.invalid"):
         node_address(None, "head.invalid")
 
 

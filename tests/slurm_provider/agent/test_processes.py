@@ -127,9 +127,7 @@ def test_a_process_gets_time_to_end_by_itself(
 ) -> None:
     mark = os.path.join(tmp_path, "tidied")
     ready = os.path.join(tmp_path, "ready")
-    started = agent(
-        f"trap 'touch {mark}; exit' TERM; touch {ready}; while :; do sleep 0.05; done"
-    )
+    started = agent(f"trap 'touch {mark}; exit' TERM; touch {ready}; while :; do sleep 0.05; done")
     wait_until(lambda: os.path.exists(ready))
     begin = time.monotonic()
     started.end_all()

@@ -91,7 +91,7 @@ def test_the_first_folder_that_works_is_taken(base: str, tmp_path: Path) -> None
 
 
 def test_a_configured_folder_is_taken_or_refused_but_never_replaced(base: str) -> None:
-    with pytest.raises(ScratchError, match="/nonexistent/rs-.*: No such file or directory"):
+    with pytest.raises(ScratchError, match=r"/nonexistent/rs-.*: No such file or directory"):
         make_scratch(NODE, "/nonexistent", {"TMPDIR": base})
     assert not parent(base).exists()
 

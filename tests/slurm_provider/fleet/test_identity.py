@@ -53,7 +53,7 @@ def test_any_other_text_is_read_without_an_error(name: str) -> None:
     "name",
     ["", "sh", "ray", "ray:c:t:u:worker", "ray:c:t:u:driver:abc", "ray:c:t:u:worker:",
      "ray:c:t:u:worker:abc-", "ray:c:t:u:worker:abc-x", "ray:c:t:u:worker:abc:1",
-     "jupyter:c:t:u:worker:abc", "ray:c:t:u:worker:abc-²", "ray:c:t:u:worker:abc-١"],
+     "jupyter:c:t:u:worker:abc", "ray:c:t:u:worker:abc-\u00b2", "ray:c:t:u:worker:abc-\u0661"],
 )  # fmt: skip
 def test_a_job_of_anybody_else_is_no_node(name: str) -> None:
     assert parse_job_name(name) is None

@@ -130,9 +130,7 @@ class TestLife:
         assert node.ended == "node fail (NodeDown)"
         assert slurm.list(failed).ended == ()
 
-    def test_a_cancelled_node_is_not_live_but_remains_until_it_is_gone(
-        self, slurm: Slurm
-    ) -> None:
+    def test_a_cancelled_node_is_not_live_but_remains_until_it_is_gone(self, slurm: Slurm) -> None:
         (node,) = slurm.submit()
         slurm.list(job())
         node.cancelled = True

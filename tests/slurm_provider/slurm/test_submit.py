@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+
 import pytest
 
 from slurm_provider.slurm import OptionError, Submission, Submitted, submit_argv
@@ -16,9 +18,11 @@ def test_a_submission_is_one_sbatch_with_options_then_script_then_arguments() ->
         options={"partition": "gpu", "gres": "gpu:1", "exclusive": True},
         provider_options={"job-name": "ray:demo", "output": "/shared/a b.log"},
     )
-    assert submit_argv(submission) == [
+    argv = submit_argv(submission)
+    assert argv[argv.index("sbatch") :] == [
         "sbatch",
         "--parsable",
+        "--export=ALL",
         "--exclusive",
         "--gres=gpu:1",
         "--job-name=ray:demo",
@@ -30,6 +34,16 @@ def test_a_submission_is_one_sbatch_with_options_then_script_then_arguments() ->
         "--not-an-option",
         "x",
     ]
+
+
+def test_sbatch_starts_with_a_short_environment_so_that_the_job_does() -> None:
+    argv = submit_argv(Submission("s.sh"))
+    prefix = argv[: argv.index("sbatch")]
+    noisy = {"PATH": "/usr/bin:/bin", "HOME": "/h", "USER": "u", "SECRET": "x", "RAY_ADDRESS": "y",
+             "SLURM_CONF": "/etc/slurm.conf", "SLURM_JOB_ID": "1", "SBATCH_WRAP": "z"}  # fmt: skip
+    done = subprocess.run([*prefix, "env"], env=noisy, capture_output=True, text=True, check=True)
+    names = {line.partition("=")[0] for line in done.stdout.splitlines()}
+    assert names == {"HOME", "USER", "LOGNAME", "SHELL", "PATH", "LC_ALL", "SLURM_CONF"}
 
 
 def test_an_array_names_its_tasks() -> None:

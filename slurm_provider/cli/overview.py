@@ -1,0 +1,219 @@
+"""The cluster as its jobs, its agents' reports and its autoscaler's notes show it together."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from slurm_provider.cluster import Cluster
+from slurm_provider.cluster_paths import ClusterPaths
+from slurm_provider.errors import ClusterError
+from slurm_provider.fleet.edge import EdgeHead, EdgePlace
+from slurm_provider.fleet.identity import HEAD, WORKER
+from slurm_provider.fleet.ledger import Ledger, Node
+from slurm_provider.slurm import Job, JobState, explain
+
+_TAIL_LINES = 5
+
+
+@dataclass(frozen=True)
+class NodeRow:
+    """One node. Times are epoch seconds, None where nobody knows."""
+
+    node_id: str
+    node_type: str
+    kind: str
+    """``head`` or ``worker``."""
+    state: str
+    """``held`` (not submitted yet), ``queued``, ``running`` (the job runs, Ray does not yet),
+    ``joined``, ``draining`` or ``ending``."""
+    job_id: str | None
+    host: str | None
+    reason: str
+    """Why it is in this state, for a person; empty for a node at work."""
+    expected_start: float | None
+    end_time: float | None
+    """The time limit of its job."""
+    log_path: str
+
+
+@dataclass(frozen=True)
+class Setback:
+    """A node type whose nodes fail."""
+
+    node_type: str
+    paused: bool
+    failures: int
+    cause: str
+    log_path: str | None
+    log_tail: str
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Everything that was read, at one moment."""
+
+    paths: ClusterPaths
+    uuid: str
+    jobs: Sequence[Job]
+    reports: Mapping[str, Mapping[str, Any]]
+    held: Sequence[Mapping[str, Any]]
+    """Nodes the autoscaler has not submitted yet: ``node_id``, ``node_type``, ``reason``."""
+    edge: EdgePlace | None
+    """A living head outside Slurm."""
+    now: float
+
+
+def made_cluster(cluster: Cluster) -> str:
+    """The cluster's uuid; raises ClusterError where there is no such cluster."""
+    uuid = cluster.store.uuid()
+    if uuid is None:
+        raise ClusterError(
+            f"there is no cluster {cluster.name!r} in {cluster.store.paths.root} "
+            f"({cluster.store.transport.label}); `ray up` makes it"
+        )
+    return uuid
+
+
+def read_facts(cluster: Cluster, uuid: str, now: float) -> Facts:
+    """One squeue and a few files. Raises ClusterError, SlurmError, TransportError."""
+    store = cluster.store
+    edge = EdgeHead(cluster.transport, store)
+    place = edge.place()
+    return Facts(
+        paths=store.paths,
+        uuid=uuid,
+        jobs=cluster.client.queue(),
+        reports=store.reports(),
+        held=(store.autoscaler_state() or {}).get("held", []),
+        edge=place if place is not None and edge.is_alive(place) else None,
+        now=now,
+    )
+
+
+def node_rows(facts: Facts) -> list[NodeRow]:
+    """All nodes that hold or want something: the head first, then by id."""
+    ledger = Ledger(facts.uuid)
+    ledger.observe(facts.jobs, facts.now, facts.now)
+    rows = [_row(node, facts) for node in ledger.remaining()]
+    if facts.edge is not None:
+        rows.append(_edge_row(facts.edge, facts))
+    has_head = any(row.kind == HEAD for row in rows)
+    listed = {row.node_id for row in rows}
+    # Without a head nobody would submit what was held: the notes are those of a dead autoscaler.
+    for held in facts.held if has_head else ():
+        if held["node_id"] not in listed:
+            rows.append(_held_row(held, facts.paths))
+    return sorted(rows, key=lambda row: (row.kind != HEAD, row.node_type, _natural(row.node_id)))
+
+
+def head_end(facts: Facts) -> str | None:
+    """How the last head ended, as far as squeue still shows it."""
+    ledger = Ledger(facts.uuid)
+    ledger.observe(facts.jobs, facts.now, facts.now)
+    heads = [node for node in ledger.nodes.values() if node.kind == HEAD and node.ended]
+    last = max(heads, key=lambda node: (node.job and node.job.end_time) or 0.0, default=None)
+    return None if last is None else f"job {last.slurm_id}: {last.ended}"
+
+
+def setbacks(cluster: Cluster) -> list[Setback]:
+    """The node types that the autoscaler holds back, with the end of the last failure's log."""
+    found = []
+    for name, state in ((cluster.store.autoscaler_state() or {}).get("types", {})).items():
+        log = state["where"][-1] if state.get("where") else None
+        tail = ""
+        if log is not None:
+            node_id = posixpath.basename(log).removesuffix(".log")
+            tail = cluster.store.log_tail(node_id, _TAIL_LINES)
+        found.append(
+            Setback(name, bool(state["paused"]), state["failures"], state["cause"], log, tail)
+        )
+    return found
+
+
+def _row(node: Node, facts: Facts) -> NodeRow:
+    job = node.job
+    assert job is not None  # the ledger was made from jobs alone
+    report = facts.reports.get(node.node_id, {})
+    state, reason = _state(job, report)
+    end_time = job.end_time if job.time_limit_s is not None and not job.state.is_pending else None
+    return NodeRow(
+        node_id=node.node_id,
+        node_type=node.node_type,
+        kind=node.kind,
+        state=state,
+        job_id=job.job_id,
+        host=None if job.state.is_pending else job.nodelist or None,
+        reason=reason,
+        expected_start=job.start_time if job.state.is_pending else None,
+        end_time=end_time,
+        log_path=facts.paths.log(node.node_id),
+    )
+
+
+def _state(job: Job, report: Mapping[str, Any]) -> tuple[str, str]:
+    """State and reason, from Slurm's view and the agent's."""
+    if job.state.is_pending:
+        return "queued", explain(job.reason).text
+    if job.state.is_ending:
+        return "ending", str(report.get("reason", ""))
+    said = report.get("state")
+    if said == "ended":
+        return "ending", str(report.get("reason", ""))
+    if job.state is JobState.CONFIGURING:
+        return "running", "Slurm prepares the host"
+    if job.state is not JobState.RUNNING:
+        words = job.state.name.lower().replace("_", " ")
+        return "running", f"Slurm says {words}: {explain(job.reason).text}"
+    if said == "joined":
+        return "joined", ""
+    if said == "draining":
+        return "draining", "its time limit is near: it takes no new work"
+    return "running", _STAGES.get(str(said), str(report.get("reason") or said))
+
+
+_STAGES = {
+    "None": "its job script activates the environment",
+    "starting": "set-up, then Ray's start",
+    "ready": "waits for `ray up` to start Ray",
+}
+
+
+def _edge_row(place: EdgePlace, facts: Facts) -> NodeRow:
+    report = facts.reports.get(place.node_id, {})
+    joined = report.get("state") == "joined"
+    said = str(report.get("state"))
+    return NodeRow(
+        node_id=place.node_id,
+        node_type=place.node_type,
+        kind=HEAD,
+        state="joined" if joined else "running",
+        job_id=None,
+        host=place.host,
+        reason="" if joined else _STAGES.get(said, str(report.get("reason") or said)),
+        expected_start=None,
+        end_time=None,
+        log_path=facts.paths.log(place.node_id),
+    )
+
+
+def _held_row(held: Mapping[str, Any], paths: ClusterPaths) -> NodeRow:
+    return NodeRow(
+        node_id=held["node_id"],
+        node_type=held["node_type"],
+        kind=WORKER,
+        state="held",
+        job_id=None,
+        host=None,
+        reason=held["reason"],
+        expected_start=None,
+        end_time=None,
+        log_path=paths.log(held["node_id"]),
+    )
+
+
+def _natural(node_id: str) -> tuple[str, int]:
+    launch, _, index = node_id.rpartition("-")
+    return launch, int(index) if index.isdigit() else 0
