@@ -123,6 +123,7 @@ class NodeAccess:
                 for name in sorted(os.listdir(source)):
                     archive.add(os.path.join(source, name), name, filter=_excluding(excludes))
             else:
+                archive.dereference = True  # a link would lead nowhere there
                 archive.add(source, os.path.basename(target))
         process.stdin.close()
         self._finish(process, f"copying {source} to {target}")

@@ -131,6 +131,11 @@ def _node_commands(config: dict[str, Any]) -> dict[str, Any]:
     # Ray merges setup_commands into worker_setup_commands before it calls us.
     default = config.get("worker_setup_commands") or []
     return {
+        # `create_node` gets one node type only, and asks Slurm about all of them for a new head.
+        "head": config["head_node_type"],
+        "options": {
+            name: section["node_config"] for name, section in config["available_node_types"].items()
+        },
         "initialization_commands": config.get("initialization_commands") or [],
         "file_mounts": sorted(config.get("file_mounts") or {}),
         "setup_commands": {

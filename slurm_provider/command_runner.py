@@ -39,6 +39,8 @@ _READY_TIMEOUT_S = 30.0
 class CommandFailed(click.ClickException):
     """The user's command ended with an exit code; Ray's command ends with the same."""
 
+    exit_code: int  # click's class variable, of which ours differ
+
     def __init__(self, code: int) -> None:
         super().__init__(f"the command ended with exit code {code}")
         self.exit_code = code
@@ -160,7 +162,8 @@ class SlurmCommandRunner(CommandRunnerInterface):  # type: ignore[misc]  # Ray s
 
     def _own_paths(self, cmd: str) -> str:
         if _click_command() == "submit":
-            cmd = re.sub(r"(?<=python )~/(\S+)", lambda m: self._submit_path(m.group(0)), cmd, count=1)
+            script = re.compile(r"(?<=python )~/\S+")
+            cmd = script.sub(lambda match: self._submit_path(match.group()), cmd, count=1)
         if "/tmp/ray/" in cmd:
             cmd = cmd.replace("/tmp/ray/", f"{self._node.report()['temp_dir']}/")
         bootstrap = f"{self._cluster.store.paths.node(self._node.node_id)}/bootstrap.json"
@@ -187,8 +190,9 @@ class SlurmCommandRunner(CommandRunnerInterface):  # type: ignore[misc]  # Ray s
         return tunnel
 
     def _hold_open(self, tunnels: Sequence[Any]) -> None:
-        if self._cluster.store.token() is not None:
-            cli_logger.print("The dashboard asks for the token in {}", self._cluster.store.paths.token)
+        store = self._cluster.store
+        if store.token() is not None:
+            cli_logger.print("The dashboard asks for the token in {}", store.paths.token)
         cli_logger.print("Press Ctrl-C to close.")
         try:
             while all(tunnel.alive for tunnel in tunnels):

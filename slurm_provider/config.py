@@ -6,11 +6,33 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from slurm_provider.errors import ConfigError
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
+        raise ValueError("give a string or a number")
+    return str(value)
+
+
+def _text_or_flag(value: object) -> str | bool:
+    return value if isinstance(value, bool) else _text(value)
+
+
+Text = Annotated[str, PlainValidator(_text)]
+TextOrFlag = Annotated[str | bool, PlainValidator(_text_or_flag)]
 
 
 class _Section(BaseModel):
@@ -31,6 +53,16 @@ class EnvironmentConfig(_Section):
         description="A packed environment (tar, conda-pack) on the shared file system; unpacked "
         "to each host's own disk once.",
     )
+
+    @field_validator("prefix", "archive")
+    @classmethod
+    def _absolute(cls, value: str | None) -> str | None:
+        if value is not None and not (value == "~" or value.startswith(("/", "~/"))):
+            raise ValueError(
+                "give an absolute path or one that starts with ~/ (jobs start in /; for shell "
+                "variables use activate)"
+            )
+        return value
 
     @model_validator(mode="after")
     def _one_of(self) -> EnvironmentConfig:
@@ -71,7 +103,7 @@ class ProviderConfig(_Section):
         default_factory=lambda: EnvironmentConfig.model_validate({}),
         description="`activate`, `prefix` or `archive`; default: what a login shell has.",
     )
-    env: dict[str, str] = Field(
+    env: dict[str, Text] = Field(
         default_factory=dict, description="Environment variables for every node (no secrets)."
     )
     head_placement: Literal["slurm", "edge"] = Field(
@@ -101,8 +133,9 @@ class ProviderConfig(_Section):
     object_store_memory_mb: int | None = Field(
         None, ge=80, description="Object store of each node; default: 30 % of its memory."
     )
-    ray_start_options: dict[str, str] = Field(
-        default_factory=dict, description="More `ray start` options for every node, without `--`."
+    ray_start_options: dict[str, TextOrFlag] = Field(
+        default_factory=dict,
+        description="More `ray start` options for every node, without `--`; `true` for a flag.",
     )
     max_pending: int | None = Field(
         None, ge=1, description="At most this many of the cluster's jobs wait in the queue."
@@ -134,7 +167,7 @@ class ProviderConfig(_Section):
 
     @field_validator("ray_start_options")
     @classmethod
-    def _plain_option_names(cls, value: dict[str, str]) -> dict[str, str]:
+    def _plain_option_names(cls, value: dict[str, Any]) -> dict[str, Any]:
         for key in value:
             if not re.fullmatch(r"[a-z][a-z0-9-]*", key):
                 raise ValueError(f"{key!r}: give the option's name without dashes in front")

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import click
+from ray.autoscaler._private.cli_logger import cli_logger
 from ray.autoscaler.node_provider import NodeProvider
 from ray.autoscaler.tags import (
     NODE_KIND_HEAD,
@@ -26,6 +27,7 @@ from slurm_provider.errors import ClusterError, ConfigError
 from slurm_provider.fleet.identity import HEAD, WORKER
 from slurm_provider.fleet.launch import LaunchRequest
 from slurm_provider.fleet.ledger import Node
+from slurm_provider.fleet.preview import test_node_types
 from slurm_provider.node_types import read_node_type
 from slurm_provider.requirements import check_ray_version
 from slurm_provider.slurm import SlurmError
@@ -47,6 +49,10 @@ def _plainly(function: _Function) -> _Function:
             return function(*args, **kwargs)
         except _EXPECTED as error:
             raise click.ClickException(str(error)) from error
+        except OSError as error:  # the cluster's directory; the message names it
+            raise click.ClickException(
+                f"{error.filename}: {error.strerror}; check provider.cluster_dir"
+            ) from error
 
     return wrapper  # type: ignore[return-value]
 
@@ -59,6 +65,7 @@ class SlurmNodeProvider(NodeProvider):  # type: ignore[misc]  # Ray ships no typ
         super().__init__(provider_config, cluster_name)
         check_ray_version()
         self._cluster = Cluster(provider_config, cluster_name)
+        self._asked_slurm = False
         if self._cluster.is_on_head:
             _quieten_config_warnings()
             _ = self._cluster.fleet  # starts asking Slurm before the first tick needs it
@@ -75,8 +82,23 @@ class SlurmNodeProvider(NodeProvider):  # type: ignore[misc]  # Ray ships no typ
         check_ray_version()
         return bootstrap.resolve(cluster_config)
 
+    @_plainly
     def prepare_for_head_node(self, cluster_config: dict[str, Any]) -> dict[str, Any]:
+        if not self._asked_slurm:  # `ray up` on a running cluster, perhaps with other types
+            self._ask_slurm(cluster_config)
         return bootstrap.for_head(cluster_config)
+
+    def _ask_slurm(self, config: Mapping[str, Any]) -> None:
+        """Ask once per node type whether it can ever run; raises ConfigError with Slurm's words."""
+        verdicts = test_node_types(self._cluster, config)
+        never = [f"node type {v.node_type!r}: {v.problem}" for v in verdicts
+                 if v.problem and not v.transient]  # fmt: skip
+        if never:
+            raise ConfigError("\n".join(never))
+        for verdict in verdicts:
+            if verdict.problem:
+                cli_logger.warning("node type {}: {}", verdict.node_type, verdict.problem)
+        self._asked_slurm = True
 
     # -- listing ---------------------------------------------------------------------------
 
@@ -159,6 +181,16 @@ class SlurmNodeProvider(NodeProvider):  # type: ignore[misc]  # Ray ships no typ
     ) -> dict[str, Any]:
         cluster, is_head = self._cluster, tags[TAG_RAY_NODE_KIND] == NODE_KIND_HEAD
         if is_head:
+            types = cluster.section["_nodes"]
+            self._ask_slurm(
+                {
+                    "provider": cluster.section,
+                    "head_node_type": types["head"],
+                    "available_node_types": {
+                        name: {"node_config": options} for name, options in types["options"].items()
+                    },
+                }
+            )
             cluster.store.create(cluster.name, with_token=cluster.config.auth == "token")
             cluster.store.reopen()
             cluster.store.forget_head()

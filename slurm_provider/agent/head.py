@@ -20,6 +20,7 @@ _FAST_POLL_S = 0.05  # while `ray up` is at work; a listing of one folder
 _SLOW_POLL_S = 0.5
 _FAST_FOR_S = 60.0
 _HEARTBEAT_S = 10.0
+_WITHDRAW_TIMEOUT_S = 3.0  # Slurm kills us KillWait after SIGTERM
 _RESTARTS = 3  # of a Ray that died by itself, within the window
 _RESTART_WINDOW_S = 600.0
 
@@ -69,6 +70,8 @@ class Head:
                 _FAST_POLL_S if time.monotonic() < fast_until else _SLOW_POLL_S
             )
             if signums & {signal.SIGTERM, signal.SIGINT}:
+                if not os.path.exists(self._paths.closing):
+                    self._withdraw_workers()
                 return self._leave("stopped by Slurm")
             if os.path.exists(self._paths.closing) or not os.path.isdir(self._paths.root):
                 return self._leave("the cluster is being taken down")
@@ -167,6 +170,27 @@ class Head:
             self._node.stop_ray()
             self._runtime = None
             self._node.report(state="ready")
+
+    def _withdraw_workers(self) -> None:
+        """Without a head nobody needs them: running ones would notice, queued ones would not."""
+        from slurm_provider.fleet.identity import WORKER, parse_job_name
+        from slurm_provider.slurm import SlurmClient, SlurmError
+        from slurm_provider.transport import LocalTransport
+
+        uuid = (read_json(self._paths.identity) or {}).get("uuid")
+        client = SlurmClient(LocalTransport(), timeout_s=_WITHDRAW_TIMEOUT_S)
+        try:
+            workers = [
+                job.job_id
+                for job in client.queue()
+                if job.state.is_live
+                and (identity := parse_job_name(job.name)) is not None
+                and (identity.uuid, identity.kind) == (uuid, WORKER)
+            ]
+            if workers:
+                client.cancel(workers)
+        except SlurmError as error:
+            print(f"[agent] the workers were not withdrawn: {error}", flush=True)
 
     def _leave(self, reason: str) -> int:
         self._answer(1, reason)

@@ -30,7 +30,7 @@ class NodePlan:
     gpu_type: str | None = None  # as Slurm calls it
     memory_bytes: int | None = None  # the user's own figure
     object_store_memory_mb: int | None = None
-    extra: Mapping[str, str] = field(default_factory=dict)  # provider.ray_start_options
+    extra: Mapping[str, str | None] = field(default_factory=dict)  # provider.ray_start_options
 
 
 def head_options(plan: NodePlan) -> dict[str, str | None]:

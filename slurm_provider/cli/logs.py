@@ -90,7 +90,10 @@ def _about(
 ) -> dict[str, Any]:
     identity = parse_job_name(job.name) if job is not None else None
     is_head = head.get("node_id") == identifier or (identity is not None and identity.kind == HEAD)
-    ids = [str(report.get("job_id", "")), *((job.job_id, job.raw_id) if job is not None else ())]
+    ids = [str(report.get("job_id", ""))]
+    if job is not None:
+        # A task's own raw id can be the whole array's, which then means all its tasks.
+        ids += [job.job_id, job.raw_id, job.job_id.partition("_")[0]]
     return {
         "kind": HEAD if is_head else "worker",
         "host": str(report.get("host") or (job.nodelist if job is not None else "")),
@@ -103,8 +106,8 @@ def _lines(
     candidates: Mapping[str, Mapping[str, Any]], found: Iterable[str]
 ) -> Sequence[str]:
     return [
-        f"{identifier}  {candidates[identifier]['kind']}  job "
-        f"{'/'.join(candidates[identifier]['job_ids']) or '-'}  {candidates[identifier]['host']}"
+        f"{identifier}  {candidates[identifier]['kind']}  "
+        f"job {' '.join(candidates[identifier]['job_ids']) or '-'}  {candidates[identifier]['host']}"
         for identifier in found
     ]
 

@@ -8,9 +8,16 @@ from typing import Any
 import click
 
 from slurm_provider import __version__
-from slurm_provider.cli.expected_errors import EXPECTED, sentence
 
-_COMMANDS = ("init", "check", "script", "status", "logs", "sweep", "resume")
+_COMMANDS = {
+    "init": "Write a commented cluster YAML for this site.",
+    "check": "Check the site against a cluster YAML.",
+    "script": "Show a node's sbatch line and job script.",
+    "status": "Show nodes, jobs, states, reasons and logs.",
+    "logs": "Show what a node's job printed.",
+    "sweep": "Cancel jobs of clusters that are gone.",
+    "resume": "Try paused node types again.",
+}
 
 
 class _Commands(click.Group):
@@ -27,14 +34,27 @@ class _Commands(click.Group):
         assert isinstance(command, click.Command)
         return command
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_COMMANDS.items()))
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except EXPECTED as error:
+        except Exception as error:
+            # Loaded here, because `--help` needs none of it.
+            from slurm_provider.cli.expected_errors import EXPECTED, sentence
+
+            if not isinstance(error, EXPECTED):
+                raise
             raise click.ClickException(sentence(error)) from error
 
 
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=_Commands,
+    name="ray-slurm",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.version_option(__version__, prog_name="ray-slurm")
 def main() -> None:
     """Look after Ray clusters on Slurm.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from dataclasses import asdict
 from typing import Any
@@ -23,7 +24,7 @@ from slurm_provider.cli.overview import (
 )
 from slurm_provider.cluster import Cluster
 
-_HEADERS = ("NODE", "TYPE", "KIND", "STATE", "JOB", "HOST", "START", "END", "LOG", "REASON")
+_HEADERS = ("NODE", "TYPE", "KIND", "STATE", "JOB", "HOST", "START", "END", "REASON")
 
 
 @click.command()
@@ -83,7 +84,7 @@ def _head(head: dict[str, Any]) -> dict[str, Any]:
         "address": head["gcs_address"],
         "host": head["host"],
         "dashboard": f"{head['dashboard_host']}:{head['dashboard_port']}",
-        "client_port": head["client_port"],
+        "client_port": int(head["client_port"]),
     }
 
 
@@ -99,13 +100,21 @@ def _echo(shown: dict[str, Any], config_path: str) -> None:
         click.echo(f"The head is gone ({shown['head_ended']}); `ray up {config_path}` starts one.")
     if shown["token_path"]:
         click.echo(f"token      {shown['token_path']}")
+    click.echo(f"logs       `ray-slurm logs {config_path} NODE`")
     click.echo()
     if shown["nodes"]:
-        echo_table(_HEADERS, [_cells(row) for row in shown["nodes"]])
+        _echo_nodes(shown["nodes"])
     else:
         click.echo("No nodes.")
     for setback in shown["setbacks"]:
         _echo_setback(setback, config_path)
+
+
+def _echo_nodes(rows: list[NodeRow]) -> None:
+    if sys.stdout.isatty():  # a path on every line would leave no room for the reasons
+        echo_table(_HEADERS, [_cells(row) for row in rows])
+    else:
+        echo_table((*_HEADERS, "LOG"), [(*_cells(row), row.log_path) for row in rows])
 
 
 def _cells(row: NodeRow) -> tuple[str, ...]:
@@ -118,7 +127,6 @@ def _cells(row: NodeRow) -> tuple[str, ...]:
         row.host or "",
         moment(row.expected_start),
         moment(row.end_time),
-        row.log_path,
         row.reason,
     )
 

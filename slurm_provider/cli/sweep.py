@@ -11,7 +11,6 @@ import click
 from slurm_provider.cli.arguments import cluster_name_option
 from slurm_provider.cli.cluster_file import load
 from slurm_provider.cli.output import echo_table
-from slurm_provider.cluster import Cluster
 from slurm_provider.errors import ConfigError
 from slurm_provider.fleet.edge import EdgeHead
 from slurm_provider.fleet.identity import HEAD, JobIdentity, parse_job_name

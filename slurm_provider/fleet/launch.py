@@ -60,7 +60,11 @@ def node_spec(
         "temp_dir": config.temp_dir,
         "object_store_memory_mb": config.object_store_memory_mb
         or (EDGE_OBJECT_STORE_MB if request.on_edge else None),
-        "ray_start_options": config.ray_start_options,
+        "ray_start_options": {
+            key: None if value is True else value
+            for key, value in config.ray_start_options.items()
+            if value is not False
+        },
         "time_limit_s": _time_limit_s(request),
         "drain_lead_s": config.drain_lead_s,
         "head_timeout_s": config.head_timeout_s,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -108,7 +109,11 @@ def test_node_types(cluster: Cluster, config: Mapping[str, Any]) -> list[TypeVer
     transport.write_file(script, _JOB_SCRIPT, mode=0o700)
     try:
         hints = _Hints(cluster.client)
-        return [_verdict(cluster, config, name, script, hints) for name in names]
+        # At once: `ray up` waits for the answers before it submits anything.
+        with ThreadPoolExecutor(max_workers=4) as pool:
+            return list(
+                pool.map(lambda name: _verdict(cluster, config, name, script, hints), names)
+            )
     finally:
         transport.remove_tree(script)
 

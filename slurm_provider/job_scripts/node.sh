@@ -7,6 +7,7 @@ ray_slurm_code=$2
 ray_slurm_launch=$3
 unset LC_ALL # sbatch ran in the C locale, so that its answers can be read
 # Shell lines from provider.environment, as the user wrote them.
+# shellcheck source=/dev/null
 . "$ray_slurm_cluster_dir/launches/$ray_slurm_launch.activate" || {
     echo "[job] activating the environment failed (provider.environment)" >&2
     exit 1

@@ -9,10 +9,10 @@ base=${SLURM_TMPDIR:-${TMPDIR:-/tmp}}/rs-env-$(id -u)
 # Another content is another folder: path, size and modification time stand for it.
 key=$(stat -L -c '%n %s %Y' "$RAY_SLURM_ARCHIVE" | sha256sum | cut -c1-16)
 prefix=$base/$key
-mkdir -p -m 0700 "$base" && [ -O "$base" ] && [ ! -L "$base" ] || {
+if ! { [ -d "$base" ] || mkdir -m 0700 "$base" || [ -d "$base" ]; } || [ ! -O "$base" ] || [ -L "$base" ]; then
     echo "[job] $base is not ours to unpack $RAY_SLURM_ARCHIVE into" >&2
     return 1
-}
+fi
 (
     # Many nodes may start on one host at once: one unpacks, the others wait for it.
     flock 9 || exit 1

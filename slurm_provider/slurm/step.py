@@ -25,11 +25,11 @@ def step_argv(
         "--ntasks=1",
         f"--cpus-per-task={cpus}",
         "--quiet",
-        "--input=all",
         _ENVIRONMENT,
         "--chdir=/",
         "--mpi=none",
-        *(["--pty"] if tty else []),
+        # srun refuses both at once.
+        "--pty" if tty else "--input=all",
         *(["--unbuffered"] if unbuffered else []),
         *command,
     ]

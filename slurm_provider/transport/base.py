@@ -163,7 +163,10 @@ class Transport(Protocol):
         ...
 
     def list_dir(self, path: str) -> list[str]:
-        """The sorted names in a folder. Raises FileNotFoundError."""
+        """The sorted names in a folder. Raises FileNotFoundError.
+
+        A name like ``.….tmp`` is a file that :meth:`write_file` is about to put in place.
+        """
         ...
 
     def make_dir(self, path: str, *, mode: int = 0o700) -> None:

@@ -39,8 +39,12 @@ class Session:
         with self._lock:
             was_open, self._is_open = self._is_open, False
         if was_open:
-            self.channel.close()
-            self._give_back()
+            try:
+                self.channel.close()
+            except (paramiko.SSHException, EOFError, OSError):
+                pass  # the connection ended first
+            finally:
+                self._give_back()
 
 
 class Connection:

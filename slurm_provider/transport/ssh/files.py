@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import posixpath
 import secrets
@@ -34,22 +35,24 @@ class SftpFiles:
         self._client: paramiko.SFTPClient | None = None
 
     def write_file(self, path: str, data: bytes, mode: int) -> None:
-        self._do(f"{path} was written", lambda sftp: _write_file(sftp, path, data, mode))
+        self._do(path, "written", lambda sftp: _write_file(sftp, path, data, mode))
 
     def read_file(self, path: str) -> bytes:
-        return self._do(f"{path} was read", lambda sftp: _read_file(sftp, path))
+        return self._do(path, "read", lambda sftp: _read_file(sftp, path))
 
     def list_dir(self, path: str) -> list[str]:
-        return self._do(f"{path} was listed", lambda sftp: sorted(sftp.listdir(path)))
+        return self._do(path, "listed", lambda sftp: sorted(sftp.listdir(path)))
 
     def make_dir(self, path: str, mode: int) -> None:
-        self._do(f"{path} was made", lambda sftp: _make_dir(sftp, path, mode))
+        self._do(path, "made", lambda sftp: _make_dir(sftp, path, mode))
 
     def close(self) -> None:
         with self._lock:
             self._drop()
 
-    def _do(self, what: str, operation: Callable[[paramiko.SFTPClient], _Result]) -> _Result:
+    def _do(
+        self, path: str, done: str, operation: Callable[[paramiko.SFTPClient], _Result]
+    ) -> _Result:
         """Run an operation; once more on a new connection if the old one turns out dead.
 
         All of them may be repeated: they end in the same state however often they are begun.
@@ -62,11 +65,17 @@ class SftpFiles:
                 except (paramiko.SSHException, EOFError, OSError) as error:
                     is_answer = isinstance(error, OSError) and not isinstance(error, TimeoutError)
                     if is_answer and self._is_open():
-                        raise
+                        raise self._with_path(error, path) from error
                     self._drop()
                     if is_last_try:
-                        raise lost(self._label, what, error) from error
+                        raise lost(self._label, f"{path} was {done}", error) from error
         raise AssertionError("unreachable")
+
+    def _with_path(self, error: OSError, path: str) -> OSError:
+        """SFTP's answers name no path, and most of them no reason either ("Failure")."""
+        number = error.errno or errno.EIO
+        text = error.strerror or f"the SFTP server says {str(error)!r}"
+        return OSError(number, text, f"{self._label}:{path}")
 
     def _open(self) -> paramiko.SFTPClient:
         if self._client is not None and self._is_open():

@@ -111,7 +111,7 @@ class _Program:
 
     def __init__(self, command: str) -> None:
         self.connection, theirs = socket.socketpair()
-        self._complaints = tempfile.TemporaryFile()  # noqa: SIM115  # closed in end()
+        self._complaints = tempfile.TemporaryFile()  # closed in end()
         with theirs:
             self._child = subprocess.Popen(
                 ["/bin/sh", "-c", f"exec {command}"],

@@ -56,7 +56,7 @@ def run_to_end(
 
     def expire() -> None:
         expired.set()
-        channel.close()  # wakes up every read, write and wait below
+        session.close()  # wakes up every read, write and wait below
 
     watchdog = threading.Timer(timeout_s, expire)
     watchdog.daemon = True
@@ -67,7 +67,7 @@ def run_to_end(
             feeder = threading.Thread(target=_feed, args=(channel, stdin), daemon=True)
             feeder.start()
         else:
-            channel.shutdown_write()
+            ChannelWriter(channel).close()
         errors: list[bytes] = []
         drain = threading.Thread(
             target=lambda: errors.extend(iter(lambda: channel.recv_stderr(_CHUNK_BYTES), b"")),
@@ -138,7 +138,7 @@ class SshProcess:
         self._send_sigterm = send_sigterm
         self._was_terminated = False
         self._process_id: Future[int | None] = Future()
-        self._stdin = _ChannelWriter(self._channel)
+        self._stdin = ChannelWriter(self._channel)
         self._stdout = _ChannelReader(self._channel)
         self._tail = Tail(self._read_stderr, self._over)
 
@@ -204,20 +204,26 @@ class SshProcess:
         self._session.close()
 
 
-class _ChannelWriter:
+class ChannelWriter:
+    """The standard input of a command. Raises OSError, as a pipe does, when nobody reads it."""
+
     def __init__(self, channel: paramiko.Channel) -> None:
         self._channel = channel
 
     def write(self, data: bytes) -> int:
-        for start_at in range(0, len(data), _CHUNK_BYTES):  # sendall copies what is left each time
-            self._channel.sendall(data[start_at : start_at + _CHUNK_BYTES])
+        try:
+            for start_at in range(0, len(data), _CHUNK_BYTES):  # sendall copies all that is left
+                self._channel.sendall(data[start_at : start_at + _CHUNK_BYTES])
+        except (paramiko.SSHException, EOFError) as error:
+            raise BrokenPipeError(f"the connection dropped ({error})") from error
         return len(data)
 
     def flush(self) -> None:
         """Nothing is held back."""
 
     def close(self) -> None:
-        self._channel.shutdown_write()
+        with contextlib.suppress(paramiko.SSHException, EOFError):  # it has ended anyway
+            self._channel.shutdown_write()
 
 
 class _ChannelReader:
@@ -243,9 +249,10 @@ def _is_up(channel: paramiko.Channel) -> bool:
 
 
 def _feed(channel: paramiko.Channel, data: bytes) -> None:
-    with contextlib.suppress(paramiko.SSHException, EOFError, OSError):
-        _ChannelWriter(channel).write(data)  # fails when the command ends without reading it all
-        channel.shutdown_write()
+    stdin = ChannelWriter(channel)
+    with contextlib.suppress(OSError):  # the command may end without reading it all
+        stdin.write(data)
+        stdin.close()
 
 
 def _after_marker(output: bytes) -> bytes:

@@ -11,6 +11,8 @@ from tty import setraw
 
 import paramiko
 
+from slurm_provider.transport.ssh.process import ChannelWriter
+
 _CHUNK_BYTES = 32 * 1024
 _LOOK_AGAIN_S = (
     0.25  # how soon a new window size is passed on; works in any thread, unlike SIGWINCH
@@ -36,7 +38,7 @@ def _pump(channel: paramiko.Channel, *, tty: bool) -> None:
         selector.register(channel.fileno(), selectors.EVENT_READ)
         reads_keyboard = _register_stdin(selector)
         if not reads_keyboard:
-            channel.shutdown_write()
+            ChannelWriter(channel).close()
         while True:
             ready = {key.fd for key, _ in selector.select(_LOOK_AGAIN_S)}
             _show(channel)
@@ -47,7 +49,7 @@ def _pump(channel: paramiko.Channel, *, tty: bool) -> None:
                 reads_keyboard = False
             if tty and (now := _terminal_size()) != size:
                 size = now
-                with contextlib.suppress(paramiko.SSHException, OSError):
+                with contextlib.suppress(paramiko.SSHException, EOFError, OSError):
                     channel.resize_pty(now.columns, now.lines)
 
 
@@ -75,14 +77,15 @@ def _has_ended(channel: paramiko.Channel) -> bool:
 def _pass_on_input(channel: paramiko.Channel) -> bool:
     """Returns False at the end of the input."""
     data = os.read(_STDIN, _CHUNK_BYTES)
+    stdin = ChannelWriter(channel)
+    if not data:
+        stdin.close()
+        return False
     try:
-        if data:
-            channel.sendall(data)
-        else:
-            channel.shutdown_write()
+        stdin.write(data)
     except OSError:
         return False  # the command has ended; its last words are still to come
-    return bool(data)
+    return True
 
 
 def _write_all(descriptor: int, data: bytes) -> None:

@@ -64,13 +64,14 @@ class Sshd:
         authorized = self.folder / "authorized_keys"
         shutil.copy(f"{self.authorized_key}.pub", authorized)
         self.port = self.port or free_port()
+        subsystem = "" if "Subsystem" in self.extra_config else "Subsystem sftp internal-sftp"
         config = self.folder / "sshd_config"
         config.write_text(
             f"{self.extra_config}\n"
             f"ListenAddress 127.0.0.1:{self.port}\nHostKey {self.host_key}\n"
             f"AuthorizedKeysFile {authorized}\nPidFile none\nUsePAM no\nStrictModes no\n"
             "PasswordAuthentication no\nKbdInteractiveAuthentication no\n"
-            "PermitRootLogin prohibit-password\nMaxStartups 200\nSubsystem sftp internal-sftp\n"
+            f"PermitRootLogin prohibit-password\nMaxStartups 200\n{subsystem}\n"
         )
         with open(self.folder / "sshd.log", "ab") as log:
             self.process = subprocess.Popen(

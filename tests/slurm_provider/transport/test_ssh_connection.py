@@ -417,7 +417,7 @@ def test_a_stream_whose_connection_dropped_has_no_exit_code(
 
 def test_a_command_that_a_signal_ended_has_no_exit_code(ssh: SshTransport) -> None:
     with pytest.raises(TransportError, match="ended by a signal"):
-        ssh.run(["sh", "-c", "kill -9 $PPID; sleep 5"], timeout_s=20)
+        ssh.run(["sh", "-c", "kill -9 $$"], timeout_s=20)
 
 
 def test_terminating_a_command_shows_as_143(ssh: SshTransport) -> None:

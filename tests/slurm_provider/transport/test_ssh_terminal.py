@@ -6,6 +6,7 @@ import fcntl
 import os
 import pty
 import select
+import signal
 import struct
 import subprocess
 import sys
@@ -74,8 +75,10 @@ def terminal(
 ) -> Iterator[Callable[..., Terminal]]:
     opened: list[Terminal] = []
 
-    def open_terminal(script: str, rows: int = 24, columns: int = 80) -> Terminal:
-        opened.append(Terminal(settings_for(sshd), script, rows, columns))
+    def open_terminal(
+        script: str, rows: int = 24, columns: int = 80, server: Sshd = sshd
+    ) -> Terminal:
+        opened.append(Terminal(settings_for(server), script, rows, columns))
         return opened[-1]
 
     try:
@@ -117,10 +120,13 @@ def test_keys_reach_the_command_and_ctrl_c_does_not_end_the_caller(
 
 
 def test_the_terminal_is_restored_when_the_connection_drops(
-    terminal: Callable[..., Terminal], sshd: Sshd
+    terminal: Callable[..., Terminal], own_sshd: Callable[..., Sshd]
 ) -> None:
-    screen = terminal("echo ready; kill -9 $(ps -o ppid= -p $PPID) $PPID; sleep 20")
+    server = own_sshd()
+    screen = terminal("echo ready; sleep 20", server=server)
     screen.wait_for(b"ready")
+    assert not termios.tcgetattr(screen.keyboard)[3] & termios.ICANON
+    for pid in server.connections():
+        os.kill(pid, signal.SIGKILL)
     screen.wait_for(b"TransportError")
-    settings = termios.tcgetattr(screen.keyboard)
-    assert settings[3] & termios.ICANON and settings[3] & termios.ECHO
+    assert termios.tcgetattr(screen.keyboard)[3] & termios.ICANON

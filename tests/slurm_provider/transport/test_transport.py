@@ -254,7 +254,7 @@ def test_a_big_file_comes_back_whole(transport: Transport, tmp_path: Path) -> No
 def test_reading_what_is_not_there_raises_file_not_found(
     transport: Transport, tmp_path: Path
 ) -> None:
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(FileNotFoundError, match="missing"):
         transport.read_file(str(tmp_path / "missing"))
     with pytest.raises(FileNotFoundError):
         transport.list_dir(str(tmp_path / "missing"))

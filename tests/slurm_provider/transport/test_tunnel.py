@@ -214,9 +214,8 @@ def test_a_port_where_nobody_listens_closes_the_connection_and_says_why(
     server = serve(echo)
     server.close()
     tunnel, _ = open_tunnel(server.port)
-    with connect(tunnel) as connection:
-        with contextlib.suppress(ConnectionResetError):
-            assert connection.recv(10) == b""
+    with connect(tunnel) as connection, contextlib.suppress(ConnectionResetError):
+        assert connection.recv(10) == b""
     eventually(lambda: f"127.0.0.1:{server.port}" in tunnel.stderr_tail)
     assert tunnel.alive
 

@@ -1,0 +1,1 @@
+"""How fast, measured on the sandbox beside the bare commands in the same run."""

@@ -1,0 +1,159 @@
+"""``ray-slurm check``: will a cluster work here, and if not, what is to be done."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from collections.abc import Iterable, Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import click
+
+from slurm_provider.cli.arguments import config_argument
+from slurm_provider.cli.cluster_file import ClusterFile, load
+from slurm_provider.cli.expected_errors import EXPECTED, sentence
+from slurm_provider.cli.findings import OK, PROBLEM, SKIPPED, Finding
+from slurm_provider.cli.output import moment
+from slurm_provider.cli.site_probe import probe_site
+from slurm_provider.errors import ConfigError
+from slurm_provider.fleet.preview import test_node_types
+from slurm_provider.transport import TransportError
+
+_COLOURS = {OK: "green", PROBLEM: "red", SKIPPED: "yellow"}
+
+
+@click.command()
+@config_argument
+@click.option("--no-job", is_flag=True, help="Leave out what needs a short job on a host.")
+@click.option(
+    "--timeout", "timeout_s", type=click.FloatRange(min=1), default=600, show_default=True,
+    metavar="SECONDS", help="How long to wait for that job.",
+)  # fmt: skip
+def check(config_path: str, cluster_name: str | None, no_job: bool, timeout_s: float) -> None:
+    """Check the site against CONFIG; exit code 1 if there is a problem.
+
+    Part of it is a job of a few seconds with the head's options (a second one on another host, if
+    one is free). It is cancelled, and its folder removed, also on Ctrl-C.
+    """
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    problems = 0
+    for finding in _check(config_path, cluster_name, None if no_job else timeout_s):
+        _echo(finding)
+        problems += finding.outcome == PROBLEM
+    if problems:
+        click.echo(f"\n{problems} problem{'s' if problems != 1 else ''}.")
+        sys.exit(1)
+
+
+def _check(
+    config_path: str, cluster_name: str | None, timeout_s: float | None
+) -> Iterator[Finding]:
+    """The findings as they come; what cannot be tried after a problem is left out."""
+    try:
+        file = load(config_path, cluster_name)
+        _check_ray_schema(file.config, config_path)
+    except ConfigError as error:
+        yield Finding("configuration", PROBLEM, sentence(error), "mend the file")
+        return
+    types = ", ".join(file.node_types)
+    yield Finding("configuration", OK, f"cluster {file.cluster.name}, node types {types}")
+    try:
+        site = file.cluster.client.config()
+        file.cluster.client.queue()
+    except EXPECTED as error:
+        todo = "is Slurm installed here? Else set provider.ssh to its edge node"
+        if isinstance(error, TransportError):
+            todo = "see provider.ssh"
+        yield Finding("Slurm", PROBLEM, sentence(error), todo)
+        return
+    label = file.cluster.transport.label
+    yield Finding("Slurm", OK, f"version {site.version}, cluster {site.cluster_name}, from {label}")
+    verdicts = yield from _guarded("node types", lambda: _node_types(file))
+    if not verdicts:
+        return
+    if timeout_s is None:
+        yield Finding("job on a host", SKIPPED, "--no-job")
+        return
+    progress = _Progress()
+    yield from _guarded("job on a host", lambda: _probe(file, timeout_s, progress))
+
+
+def _guarded(what: str, find: Any) -> Any:
+    """Yield what ``find`` finds, or the expected error it ends with; True if all is well."""
+    try:
+        found: Iterable[Finding] = find()
+    except EXPECTED as error:
+        yield Finding(what, PROBLEM, sentence(error), "mend this first, then check again")
+        return False
+    fine = True
+    for finding in found:
+        fine = fine and finding.outcome != PROBLEM
+        yield finding
+    return fine
+
+
+def _node_types(file: ClusterFile) -> list[Finding]:
+    found = []
+    for verdict in test_node_types(file.cluster, file.config):
+        what = f"node type {verdict.node_type}"
+        if verdict.problem is None:
+            start = moment(verdict.expected_start)
+            text = "accepted by Slurm" + (f", would start at {start}" if start else "")
+            found.append(Finding(what, OK, text))
+        else:
+            todo = "wait, or ask for something else" if verdict.transient else "change node_config"
+            found.append(Finding(what, PROBLEM, verdict.problem, todo))
+    return found
+
+
+def _probe(file: ClusterFile, timeout_s: float, progress: _Progress) -> list[Finding]:
+    try:
+        return probe_site(file, timeout_s, progress.show)
+    finally:
+        progress.end()
+
+
+def _check_ray_schema(config: dict[str, Any], path: str) -> None:
+    """What Ray itself will refuse: unknown keys, text for a number. Raises ConfigError."""
+    ray = find_spec("ray")
+    if ray is None or not ray.submodule_search_locations:
+        return
+    import jsonschema  # type: ignore[import-untyped]
+
+    text = Path(ray.submodule_search_locations[0], "autoscaler", "ray-schema.json").read_text()
+    try:
+        jsonschema.validate(config, json.loads(text))
+    except jsonschema.ValidationError as error:
+        place = ".".join(str(part) for part in error.absolute_path)
+        raise ConfigError(f"{path}: {f'{place}: ' if place else ''}{error.message}") from None
+
+
+def _echo(finding: Finding) -> None:
+    outcome = click.style(f"{finding.outcome:<9}", fg=_COLOURS[finding.outcome])
+    first, *rest = finding.detail.splitlines() or [""]
+    click.echo(f"{outcome}{finding.what}: {first}")
+    for line in rest:
+        click.echo(f"           {line}")
+    if finding.todo:
+        click.echo(f"           -> {finding.todo}")
+
+
+class _Progress:
+    """The job's state while it waits: one line kept fresh on a terminal, else each change."""
+
+    def __init__(self) -> None:
+        self._shown = ""
+
+    def show(self, words: str) -> None:
+        if sys.stderr.isatty():
+            click.echo(f"\r\x1b[K{words}", nl=False, err=True)
+        elif words != self._shown:
+            click.echo(words, err=True)
+        self._shown = words
+
+    def end(self) -> None:
+        if self._shown and sys.stderr.isatty():
+            click.echo("\r\x1b[K", nl=False, err=True)
