@@ -91,9 +91,9 @@ def table(lines: Sequence[Line]) -> Table:
     return result
 
 
-def phase_table(findings: Findings) -> Table:
+def phase_table(findings: Findings, title: str) -> Table:
     """Median moments of each side, in the order in which they come."""
-    result = Table(title="Where the time went (median seconds since the start)", title_justify="left")
+    result = Table(title=f"{title} (median seconds since the start)", title_justify="left")
     result.add_column("side")
     result.add_column("moments")
     for side, repeats in findings.phases.items():

@@ -96,14 +96,18 @@ class SandboxUser:
     @contextmanager
     def folder(self) -> Iterator[Path]:
         """A folder of the user's on the shared file system, removed afterwards."""
-        path = self.home / f"bench-{secrets.token_hex(3)}"
-        path.mkdir(mode=0o700)
-        entry = pwd.getpwnam(USER)
-        os.chown(path, entry.pw_uid, entry.pw_gid)
+        path = self.subfolder(self.home / f"bench-{secrets.token_hex(3)}")
         try:
             yield path
         finally:
             shutil.rmtree(path, ignore_errors=True)
+
+    def subfolder(self, path: Path) -> Path:
+        """Make a folder that the user owns."""
+        path.mkdir(mode=0o700)
+        entry = pwd.getpwnam(USER)
+        os.chown(path, entry.pw_uid, entry.pw_gid)
+        return path
 
     def give(self, path: Path, text: str) -> Path:
         """Write a file that the user owns."""

@@ -39,11 +39,9 @@ _READY_TIMEOUT_S = 30.0
 class CommandFailed(click.ClickException):
     """The user's command ended with an exit code; Ray's command ends with the same."""
 
-    exit_code: int  # click's class variable, of which ours differ
-
     def __init__(self, code: int) -> None:
         super().__init__(f"the command ended with exit code {code}")
-        self.exit_code = code
+        self.exit_code = code  # type: ignore[misc]  # click types it as a class variable
 
 
 class SlurmCommandRunner(CommandRunnerInterface):  # type: ignore[misc]  # Ray ships no types for it
@@ -187,6 +185,7 @@ class SlurmCommandRunner(CommandRunnerInterface):  # type: ignore[misc]  # Ray s
         tunnel = self._node.tunnel(remote_port, local_port)
         tunnel.wait_ready(_READY_TIMEOUT_S)
         cli_logger.print("Forwarding 127.0.0.1:{} to the head's port {}", tunnel.port, remote_port)
+        sys.stdout.flush()  # programs wait for this line
         return tunnel
 
     def _hold_open(self, tunnels: Sequence[Any]) -> None:

@@ -39,10 +39,9 @@ def main(folder: str, mode: str) -> int:
     if mode == "connect":
         write_json(answer, {**_about(), **_connect(read_json(f"{folder}/listen.json"))})
         return 0
-    listener, listening = _listen(spec)
+    listening = _listen(spec)
     write_json(answer, {**_about(), **listening, "nonce": spec["nonce"], **_ray(), **_slurm(spec)})
-    if listener is not None:
-        time.sleep(_LISTEN_S)
+    time.sleep(_LISTEN_S)  # until it is cancelled: others try the port, and srun into this job
     return 0
 
 
@@ -62,12 +61,12 @@ def _about() -> dict[str, Any]:
     return {"host": socket.gethostname(), "job_id": os.environ.get("SLURM_JOB_ID", "")}
 
 
-def _listen(spec: Mapping[str, Any]) -> tuple[socket.socket | None, dict[str, Any]]:
+def _listen(spec: Mapping[str, Any]) -> dict[str, Any]:
     low, high = spec["ports"]
     try:
         address = node_address(spec["network"], None)
     except NetworkError as error:
-        return None, {"network_problem": str(error)}
+        return {"network_problem": str(error)}
     for port in random.sample(range(low, high + 1), min(_TRIES, high - low + 1)):
         listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         try:
@@ -77,8 +76,8 @@ def _listen(spec: Mapping[str, Any]) -> tuple[socket.socket | None, dict[str, An
             listener.close()
             continue
         threading.Thread(target=_greet, args=(listener,), daemon=True).start()
-        return listener, {"address": address, "port": port}
-    return None, {"network_problem": f"no free port found between {low} and {high}"}
+        return {"address": address, "port": port}
+    return {"network_problem": f"no free port found between {low} and {high}"}
 
 
 def _greet(listener: socket.socket) -> None:

@@ -55,6 +55,10 @@ def stop() -> int:
         print("Ray is not running on this node.")
         return 0
     os.kill(report["pid"], signal.SIGUSR2)
+    if not os.path.exists(os.path.join(os.environ["RAY_SLURM_NODE"], "ray-options.json")):
+        # A worker's job ends with its Ray, and Slurm would kill this command while it waits.
+        print("Asked this worker to leave.")
+        return 0
     deadline = time.monotonic() + _STOP_TIMEOUT_S
     while time.monotonic() < deadline:
         report = read_json(os.path.join(os.environ["RAY_SLURM_NODE"], "node.json"))

@@ -20,6 +20,7 @@ from slurm_provider.cli.output import moment
 from slurm_provider.cli.site_probe import probe_site
 from slurm_provider.errors import ConfigError
 from slurm_provider.fleet.preview import test_node_types
+from slurm_provider.slurm import SlurmMissing
 from slurm_provider.transport import TransportError
 
 _COLOURS = {OK: "green", PROBLEM: "red", SKIPPED: "yellow"}
@@ -64,10 +65,7 @@ def _check(
         site = file.cluster.client.config()
         file.cluster.client.queue()
     except EXPECTED as error:
-        todo = "is Slurm installed here? Else set provider.ssh to its edge node"
-        if isinstance(error, TransportError):
-            todo = "see provider.ssh"
-        yield Finding("Slurm", PROBLEM, sentence(error), todo)
+        yield Finding("Slurm", PROBLEM, sentence(error), _slurm_todo(error))
         return
     label = file.cluster.transport.label
     yield Finding("Slurm", OK, f"version {site.version}, cluster {site.cluster_name}, from {label}")
@@ -79,6 +77,14 @@ def _check(
         return
     progress = _Progress()
     yield from _guarded("job on a host", lambda: _probe(file, timeout_s, progress))
+
+
+def _slurm_todo(error: BaseException) -> str:
+    if isinstance(error, TransportError | SlurmMissing) or isinstance(
+        error.__cause__, TransportError
+    ):
+        return "check provider.ssh, which says where Slurm's commands are (without it: here)"
+    return "try `scontrol ping` there; SLURM_CONF must name the site's slurm.conf"
 
 
 def _guarded(what: str, find: Any) -> Any:

@@ -56,7 +56,7 @@ class ClusterFile:
 
 
 def load(path: str, cluster_name: str | None = None) -> ClusterFile:
-    """Read and check a cluster YAML; ``cluster_name`` overrides the one in it, as Ray's ``-n`` does.
+    """Read and check a cluster YAML; ``cluster_name`` overrides the one in it, like Ray's ``-n``.
 
     Raises ConfigError naming the file, the key, the value and what to do.
     """

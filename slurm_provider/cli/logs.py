@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import click
@@ -102,14 +102,13 @@ def _about(
     }
 
 
-def _lines(
-    candidates: Mapping[str, Mapping[str, Any]], found: Iterable[str]
-) -> Sequence[str]:
-    return [
-        f"{identifier}  {candidates[identifier]['kind']}  "
-        f"job {' '.join(candidates[identifier]['job_ids']) or '-'}  {candidates[identifier]['host']}"
-        for identifier in found
-    ]
+def _lines(candidates: Mapping[str, Mapping[str, Any]], found: Iterable[str]) -> list[str]:
+    lines = []
+    for identifier in found:
+        about = candidates[identifier]
+        ids = " ".join(about["job_ids"]) or "-"
+        lines.append(f"{identifier}  {about['kind']}  job {ids}  {about['host']}")
+    return lines
 
 
 def _print(cluster: Cluster, path: str, *, follow: bool, tail: int | None) -> None:

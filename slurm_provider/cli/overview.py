@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,8 +59,9 @@ class Facts:
     uuid: str
     jobs: Sequence[Job]
     reports: Mapping[str, Mapping[str, Any]]
-    held: Sequence[Mapping[str, Any]]
-    """Nodes the autoscaler has not submitted yet: ``node_id``, ``node_type``, ``reason``."""
+    autoscaler: Mapping[str, Any]
+    """``held``, nodes it has not submitted yet (``node_id``, ``node_type``, ``reason``), and
+    ``types``, the state of node types that fail."""
     edge: EdgePlace | None
     """A living head outside Slurm."""
     now: float
@@ -87,7 +88,7 @@ def read_facts(cluster: Cluster, uuid: str, now: float) -> Facts:
         uuid=uuid,
         jobs=cluster.client.queue(),
         reports=store.reports(),
-        held=(store.autoscaler_state() or {}).get("held", []),
+        autoscaler=store.autoscaler_state() or {},
         edge=place if place is not None and edge.is_alive(place) else None,
         now=now,
     )
@@ -103,9 +104,9 @@ def node_rows(facts: Facts) -> list[NodeRow]:
     has_head = any(row.kind == HEAD for row in rows)
     listed = {row.node_id for row in rows}
     # Without a head nobody would submit what was held: the notes are those of a dead autoscaler.
-    for held in facts.held if has_head else ():
+    for held in facts.autoscaler.get("held", []) if has_head else ():
         if held["node_id"] not in listed:
-            rows.append(_held_row(held, facts.paths))
+            rows.append(_held_row(held, facts))
     return sorted(rows, key=lambda row: (row.kind != HEAD, row.node_type, _natural(row.node_id)))
 
 
@@ -118,15 +119,14 @@ def head_end(facts: Facts) -> str | None:
     return None if last is None else f"job {last.slurm_id}: {last.ended}"
 
 
-def setbacks(cluster: Cluster) -> list[Setback]:
-    """The node types that the autoscaler holds back, with the end of the last failure's log."""
+def setbacks(facts: Facts, log_tail: Callable[[str, int], str]) -> list[Setback]:
+    """The node types that fail; ``log_tail`` gives the last lines of a node's log."""
     found = []
-    for name, state in ((cluster.store.autoscaler_state() or {}).get("types", {})).items():
+    for name, state in facts.autoscaler.get("types", {}).items():
         log = state["where"][-1] if state.get("where") else None
         tail = ""
         if log is not None:
-            node_id = posixpath.basename(log).removesuffix(".log")
-            tail = cluster.store.log_tail(node_id, _TAIL_LINES)
+            tail = log_tail(posixpath.basename(log).removesuffix(".log"), _TAIL_LINES)
         found.append(
             Setback(name, bool(state["paused"]), state["failures"], state["cause"], log, tail)
         )
@@ -199,7 +199,7 @@ def _edge_row(place: EdgePlace, facts: Facts) -> NodeRow:
     )
 
 
-def _held_row(held: Mapping[str, Any], paths: ClusterPaths) -> NodeRow:
+def _held_row(held: Mapping[str, Any], facts: Facts) -> NodeRow:
     return NodeRow(
         node_id=held["node_id"],
         node_type=held["node_type"],
@@ -207,11 +207,23 @@ def _held_row(held: Mapping[str, Any], paths: ClusterPaths) -> NodeRow:
         state="held",
         job_id=None,
         host=None,
-        reason=held["reason"],
+        reason=_held_words(held, facts),
         expected_start=None,
         end_time=None,
-        log_path=paths.log(held["node_id"]),
+        log_path=facts.paths.log(held["node_id"]),
     )
+
+
+def _held_words(held: Mapping[str, Any], facts: Facts) -> str:
+    """The autoscaler's reason; a back-off's is told anew, as its seconds are those of then."""
+    state = facts.autoscaler.get("types", {}).get(held["node_type"])
+    if state is None:
+        return str(held["reason"])
+    if state["paused"]:
+        return "its node type is paused"
+    wait_s = state["wait_until"] - facts.now
+    when = f"in {wait_s:.0f} s" if wait_s > 0 else "is due"
+    return f"its node type failed {state['failures']} times in a row, next try {when}"
 
 
 def _natural(node_id: str) -> tuple[str, int]:

@@ -54,9 +54,7 @@ def plan_site(partitions: Sequence[Partition], wanted: str | None) -> SitePlan:
     if wanted is not None:
         usable = [partition for partition in usable if partition.name == wanted]
     if not usable:
-        listed = ", ".join(_described(partition) for partition in partitions) or "none"
-        which = f"partition {wanted!r} is not there, or is not up" if wanted else "none is up"
-        raise ConfigError(f"no partition to use: {which}. Partitions here: {listed}")
+        raise ConfigError(_no_partition(partitions, wanted))
     roomy = [partition for partition in usable if not _is_short(partition)] or usable
     cpu = min(roomy, key=lambda p: (not p.is_default, bool(_gpus(p)), usable.index(p)))
     gpus = [partition for partition in roomy if _gpus(partition)]
@@ -135,5 +133,11 @@ def _gpus(partition: Partition) -> list[Gres]:
     return [gpu for group in partition.hosts if (gpu := _gpu(group)) is not None]
 
 
-def _described(partition: Partition) -> str:
-    return partition.name if partition.is_up else f"{partition.name} (down)"
+def _no_partition(partitions: Sequence[Partition], wanted: str | None) -> str:
+    names = [p.name if p.is_up else f"{p.name} (down)" for p in partitions]
+    here = f"Partitions here: {', '.join(names) or 'none'}"
+    if wanted is None:
+        return f"no partition is up with hosts in it. {here}"
+    if wanted in {partition.name for partition in partitions}:
+        return f"partition {wanted!r} is down or has no hosts. {here}"
+    return f"there is no partition {wanted!r}. {here}"

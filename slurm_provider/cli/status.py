@@ -75,7 +75,7 @@ def describe(cluster: Cluster) -> dict[str, Any]:
         "head_ended": ended,
         "token_path": cluster.store.paths.token if cluster.store.token() else None,
         "nodes": nodes,
-        "setbacks": setbacks(cluster) if heads else [],
+        "setbacks": setbacks(facts, cluster.store.log_tail) if heads else [],
     }
 
 
@@ -132,7 +132,6 @@ def _cells(row: NodeRow) -> tuple[str, ...]:
 
 
 def _echo_setback(setback: Setback, config_path: str) -> None:
-    times = f"{setback.failures} failure{'s' if setback.failures != 1 else ''} in a row"
     click.echo()
     if setback.paused:
         click.echo(
@@ -141,7 +140,8 @@ def _echo_setback(setback: Setback, config_path: str) -> None:
         )
     else:
         click.echo(
-            f"Node type {setback.node_type}: {times}, tried again soon: {setback.cause}"
+            f"Node type {setback.node_type} failed {setback.failures} times in a row and is tried "
+            f"again: {setback.cause}"
         )
     if setback.log_path:
         click.echo(f"  {setback.log_path}")

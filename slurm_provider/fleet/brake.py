@@ -13,6 +13,9 @@ from typing import Any
 # Seconds to wait after the 1st, 2nd, ... failure in a row; after the last one the type is paused.
 # The first step is short because single jobs fail for passing reasons (a bad host, a full disk).
 BACK_OFF_S = (5.0, 20.0, 60.0, 180.0)
+# Seconds to wait after the 1st, 2nd, ... sbatch in a row that Slurm did not take for now; the last
+# one is repeated. Nothing is broken then, so the type is never paused for it.
+DEFER_S = (5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 300.0)
 
 
 @dataclass
@@ -21,9 +24,18 @@ class TypeBrake:
 
     failures: int = 0
     wait_until: float = 0.0
+    failed_at: float = 0.0
     paused: bool = False
+    refused: bool = False  # paused by Slurm's own no, which no other node's success outweighs
     cause: str = ""
-    where: list[str] = field(default_factory=list)  # node ids and log paths of the failures
+    where: list[str] = field(default_factory=list)  # log paths of the failures
+
+
+@dataclass
+class _Deferral:
+    times: int = 0
+    wait_until: float = 0.0
+    cause: str = ""
 
 
 class Brake:
@@ -31,10 +43,12 @@ class Brake:
 
     def __init__(self) -> None:
         self._types: dict[str, TypeBrake] = {}
+        self._deferrals: dict[str, _Deferral] = {}
 
     def failed(self, node_type: str, cause: str, now: float, where: str = "") -> None:
         """A node of the type ended before it joined Ray."""
         state = self._types.setdefault(node_type, TypeBrake())
+        state.failed_at = now
         if state.paused or now < state.wait_until:
             # Nodes of one launch fail together: that is one failure, not many.
             return
@@ -50,32 +64,49 @@ class Brake:
     def pause(self, node_type: str, cause: str) -> None:
         """Slurm refused the type for good: trying again is no use until something changes."""
         state = self._types.setdefault(node_type, TypeBrake())
-        state.paused, state.cause = True, cause
+        state.paused, state.refused, state.cause = True, True, cause
 
-    def joined(self, node_type: str) -> None:
-        self._types.pop(node_type, None)
+    def joined(self, node_type: str, joined_at: float) -> None:
+        """A node of the type joined Ray at that time; proof only if nothing failed since."""
+        state = self._types.get(node_type)
+        if state is not None and not state.refused and joined_at > state.failed_at:
+            del self._types[node_type]
 
-    def release(self) -> None:
-        """The user fixed it: forget everything."""
+    def defer(self, node_type: str, cause: str, now: float) -> None:
+        """Slurm did not answer, or takes no more jobs for now."""
+        state = self._deferrals.setdefault(node_type, _Deferral())
+        state.cause = cause
+        state.wait_until = now + DEFER_S[min(state.times, len(DEFER_S) - 1)]
+        state.times += 1
+
+    def accepted(self, node_type: str) -> None:
+        """Slurm took a job of the type."""
+        self._deferrals.pop(node_type, None)
+
+    def release(self) -> frozenset[str]:
+        """The user fixed it: forget everything. The types that were suspect or paused."""
+        released = frozenset(self._types)
         self._types.clear()
+        self._deferrals.clear()
+        return released
 
     def hold_reason(self, node_type: str, now: float) -> str | None:
         """Why no job of the type may be submitted now, or None."""
         state = self._types.get(node_type)
-        if state is None:
-            return None
-        if state.paused:
+        if state is not None and state.paused:
             return f"node type {node_type!r} is paused: {state.cause}"
-        if now < state.wait_until:
+        if state is not None and now < state.wait_until:
             return (
                 f"node type {node_type!r} failed {state.failures} time(s) in a row, next try in "
                 f"{state.wait_until - now:.0f} s: {state.cause}"
             )
-        return None
+        deferral = self._deferrals.get(node_type)
+        return deferral.cause if deferral is not None and now < deferral.wait_until else None
 
-    def is_suspect(self, node_type: str) -> bool:
-        """True while the type has failed and not yet proved itself."""
-        return node_type in self._types
+    def suspect_since(self, node_type: str) -> float | None:
+        """When the type last failed, if it has not proved itself since."""
+        state = self._types.get(node_type)
+        return None if state is None else state.failed_at
 
     def snapshot(self) -> Mapping[str, dict[str, Any]]:
         """For ``autoscaler.json``."""

@@ -12,13 +12,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-from slurm_provider.fleet.identity import JobIdentity, node_id, parse_job_name
+from slurm_provider.fleet.identity import HEAD, JobIdentity, node_id, parse_job_name
 from slurm_provider.slurm import Job, JobState
 
 # A finished job leaves squeue after MinJobAge (300 s by default), so absence is rare; a
 # controller that just restarted may answer before it has read all jobs.
 MISSES_UNTIL_GONE = 3
 MISSING_FOR_S = 30.0
+# So long a job may still turn up whose sbatch gave no clear answer: a controller that was stopped
+# carries out what waits in its socket when it goes on.
+UNSURE_KEPT_S = 3600.0
 
 _LOST = "no longer known to Slurm"
 _NUMBERS = re.compile(r"[0-9]+")
@@ -37,9 +40,13 @@ class Node:
     job: Job | None = None
     job_id: str | None = None  # as sbatch answered
     submitted_at: float | None = None
+    # When an sbatch for it was last under way or gave no clear answer: Slurm may have a job of it.
+    unsure_since: float | None = None
     held: str | None = None  # why it is not submitted yet
     on_edge: bool = False  # a head outside Slurm; its life is judged by fleet/edge.py
-    cancelled: bool = False
+    cancel_asked: bool = False
+    cancelled: bool = False  # and Slurm accepted it
+    joined_at: float | None = None  # Ray, as far as its report was read
     ended: str | None = None  # why it is gone for good
     misses: int = 0
     missing_since: float = 0.0
@@ -93,9 +100,20 @@ class Ledger:
         self.nodes[node.node_id] = node
         return node
 
+    def submitting(self, nodes: Iterable[Node], now: float) -> None:
+        """An sbatch for these nodes begins."""
+        for node in nodes:
+            node.held, node.unsure_since = None, now
+
+    def not_submitted(self, nodes: Iterable[Node], reason: str, unsure_since: float | None) -> None:
+        """The sbatch failed; ``unsure_since`` if it may have been carried out all the same."""
+        for node in nodes:
+            if node.job is None:
+                node.held, node.unsure_since = reason, unsure_since
+
     def submitted(self, nodes: Iterable[Node], array_id: str, is_array: bool, now: float) -> None:
         for node in nodes:
-            node.held = None
+            node.held = node.unsure_since = None
             node.job_id = f"{array_id}_{node.index}" if is_array else array_id
             node.submitted_at = now
 
@@ -103,12 +121,13 @@ class Ledger:
         """Take in a complete listing that was asked for at ``asked_at``."""
         ended: list[Node] = []
         unwanted: list[str] = []
+        known = set(self.nodes)
         listed = self._by_node(jobs)
         for identifier, same in listed.items():
             job = same[0] if len(same) == 1 else min(same, key=_claim)
             node = self.nodes[identifier]
             unwanted += [other.job_id for other in same if other is not job and other.state.is_live]
-            node.job, node.held, node.misses = job, None, 0
+            node.job, node.held, node.unsure_since, node.misses = job, None, None, 0
             if node.ended == _LOST and not job.state.is_terminal:
                 node.ended = None  # absence was all that spoke against it
             if node.ended is not None:
@@ -116,12 +135,24 @@ class Ledger:
                 unwanted += [job.job_id] if job.state.is_live else []
             elif job.state.is_terminal:
                 node.ended = _end_words(job)
-                ended.append(node)
+                if identifier in known:  # of an earlier process's nodes we did not see the life
+                    ended.append(node)
         for node in self.nodes.values():
             if node.node_id not in listed and _is_missing(node, asked_at, now):
                 node.ended = _LOST
                 ended.append(node)
         return Observation(tuple(ended), tuple(unwanted))
+
+    def silence(self, now: float) -> None:
+        """Slurm gave no answer: what is unsure stays so, and waits for a later listing."""
+        for node in self.nodes.values():
+            if node.unsure_since is not None:
+                node.unsure_since = now
+
+    def lists_head(self, jobs: Iterable[Job]) -> bool:
+        """Whether the cluster's head is among the jobs."""
+        identities = (_parse_name(job.name) for job in jobs)
+        return any(i is not None and i.kind == HEAD and i.uuid == self.uuid for i in identities)
 
     def forget_ended(self, keep: Iterable[str] = ()) -> None:
         """Drop nodes that ended and that Slurm no longer lists, so a long life stays small."""
@@ -160,7 +191,7 @@ def _task_index(job_id: str) -> int:
 def _is_missing(node: Node, asked_at: float, now: float) -> bool:
     """Count a listing without the node; True once that proves it gone."""
     if node.ended is not None:
-        node.misses += 1
+        node.misses += _can_know(node, asked_at)
         return False
     if node.job is None and (node.submitted_at is None or node.submitted_at >= asked_at):
         return False  # not submitted, or after the question: the answer cannot know it
@@ -168,6 +199,13 @@ def _is_missing(node: Node, asked_at: float, now: float) -> bool:
         node.missing_since = asked_at
     node.misses += 1
     return node.misses >= MISSES_UNTIL_GONE and now - node.missing_since >= MISSING_FOR_S
+
+
+def _can_know(node: Node, asked_at: float) -> bool:
+    """Whether a listing's silence about an ended node means that Slurm has no job of it."""
+    if node.unsure_since is not None:
+        return asked_at > node.unsure_since + UNSURE_KEPT_S
+    return node.submitted_at is None or asked_at > node.submitted_at
 
 
 def _claim(job: Job) -> tuple[bool, bool, list[int]]:

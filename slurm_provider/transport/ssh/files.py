@@ -63,8 +63,8 @@ class SftpFiles:
                 try:
                     return operation(client)
                 except (paramiko.SSHException, EOFError, OSError) as error:
-                    is_answer = isinstance(error, OSError) and not isinstance(error, TimeoutError)
-                    if is_answer and self._is_open():
+                    is_stalled = isinstance(error, TimeoutError)
+                    if isinstance(error, OSError) and not is_stalled and self._is_open():
                         raise self._with_path(error, path) from error
                     self._drop()
                     if is_last_try:

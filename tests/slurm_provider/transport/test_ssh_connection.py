@@ -363,11 +363,12 @@ def test_an_idle_connection_that_dropped_is_reopened_unnoticed(
     server = own_sshd()
     transport = connect(settings_for(server))
     transport.write_file(str(tmp_path / "f"), b"1")
-    for use in (
+    uses: tuple[Callable[[], bool], ...] = (
         lambda: greets(transport),
         lambda: transport.read_file(str(tmp_path / "f")) == b"1",
         lambda: transport.list_dir(str(tmp_path / "home")) == [".ssh"],
-    ):
+    )
+    for use in uses:
         for pid in server.connections():
             os.kill(pid, signal.SIGKILL)
         assert use()

@@ -10,6 +10,13 @@ from pathlib import Path
 
 import paramiko
 import pytest
+from paramiko.common import (
+    AUTH_FAILED,
+    AUTH_PARTIALLY_SUCCESSFUL,
+    AUTH_SUCCESSFUL,
+    OPEN_SUCCEEDED,
+)
+from paramiko.server import InteractiveQuery
 
 from slurm_provider.transport import AuthenticationFailed, SshSettings, SshTransport
 
@@ -27,11 +34,11 @@ class FakeServer(paramiko.ServerInterface):
 
     def _result(self, method: str, is_right: bool) -> int:
         if not is_right or self.needs[0] != method:
-            return paramiko.AUTH_FAILED
+            return AUTH_FAILED
         if len(self.needs) > 1:
             self.needs.pop(0)
-            return paramiko.AUTH_PARTIALLY_SUCCESSFUL
-        return paramiko.AUTH_SUCCESSFUL
+            return AUTH_PARTIALLY_SUCCESSFUL
+        return AUTH_SUCCESSFUL
 
     def check_auth_password(self, username: str, password: str) -> int:
         return self._result("password", password == "open sesame")
@@ -39,10 +46,8 @@ class FakeServer(paramiko.ServerInterface):
     def check_auth_publickey(self, username: str, key: paramiko.PKey) -> int:
         return self._result("publickey", True)
 
-    def check_auth_interactive(
-        self, username: str, submethods: str
-    ) -> paramiko.InteractiveQuery | int:
-        query = paramiko.InteractiveQuery("Two factors", "")
+    def check_auth_interactive(self, username: str, submethods: str) -> InteractiveQuery | int:
+        query = InteractiveQuery("Two factors", "")
         for prompt in self.prompts:
             query.add_prompt(prompt, False)
         return query
@@ -51,7 +56,7 @@ class FakeServer(paramiko.ServerInterface):
         return self._result("keyboard-interactive", responses == self.answers)
 
     def check_channel_request(self, kind: str, chanid: int) -> int:
-        return paramiko.OPEN_SUCCEEDED
+        return OPEN_SUCCEEDED
 
     def check_channel_exec_request(self, channel: paramiko.Channel, command: bytes) -> bool:
         def execute() -> None:

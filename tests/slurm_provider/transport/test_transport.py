@@ -368,7 +368,7 @@ def test_call_uses_this_process_own_streams(
     )
     assert done.returncode == 6, done.stderr
     assert done.stdout == b"x" * 300_000
-    assert done.stderr == b"err\n"
+    assert done.stderr.endswith(b"err\n")
 
 
 def test_the_weird_arguments_are_not_trivial_to_quote() -> None:

@@ -18,7 +18,7 @@ import pytest
 
 from slurm_provider.transport import ConnectFailed, LocalTransport, Process, TransportError, Tunnel
 from slurm_provider.transport.relay import WINDOW_BYTES
-from tests.slurm_provider.transport.real_sshd import eventually
+from tests.slurm_provider.transport.real_sshd import eventually, free_port
 
 RELAY = Path(__file__).parents[3] / "slurm_provider" / "transport" / "relay.py"
 
@@ -195,7 +195,11 @@ def test_a_server_that_nobody_feeds_from_stops_the_sender_not_the_memory(
     serve: Serve, open_tunnel: OpenTunnel
 ) -> None:
     stop = threading.Event()
-    tunnel, _ = open_tunnel(serve(lambda _connection: stop.wait(30) and None).port)
+
+    def read_nothing(_: socket.socket) -> None:
+        stop.wait(30)
+
+    tunnel, _process = open_tunnel(serve(read_nothing).port)
     sent = 0
     with connect(tunnel) as connection:
         connection.settimeout(1)
@@ -209,14 +213,13 @@ def test_a_server_that_nobody_feeds_from_stops_the_sender_not_the_memory(
 
 
 def test_a_port_where_nobody_listens_closes_the_connection_and_says_why(
-    serve: Serve, open_tunnel: OpenTunnel
+    open_tunnel: OpenTunnel,
 ) -> None:
-    server = serve(echo)
-    server.close()
-    tunnel, _ = open_tunnel(server.port)
+    port = free_port()
+    tunnel, _ = open_tunnel(port)
     with connect(tunnel) as connection, contextlib.suppress(ConnectionResetError):
         assert connection.recv(10) == b""
-    eventually(lambda: f"127.0.0.1:{server.port}" in tunnel.stderr_tail)
+    eventually(lambda: f"127.0.0.1:{port}" in tunnel.stderr_tail)
     assert tunnel.alive
 
 

@@ -1,0 +1,111 @@
+"""`python -m benchmarks`: measure, print one table, keep the figures as JSON."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import ray
+from rich.console import Console
+
+from benchmarks import burst, demand, down, tick, up
+from benchmarks.errors import BenchmarkError
+from benchmarks.report import Findings, phase_table, table
+from benchmarks.sandbox_user import ROOT, SandboxUser
+
+_RESULTS = ROOT / "benchmarks" / "results"
+_ITEMS: dict[str, Callable[[SandboxUser, int], Findings]] = {
+    "up": up.measure,
+    "demand": demand.measure,
+    "down": down.measure,
+    "tick": tick.measure,
+    "burst": burst.measure,
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Do what the command line says; returns the exit code."""
+    args = _parser().parse_args(argv)
+    names = list(_ITEMS) if "all" in args.items else list(dict.fromkeys(args.items))
+    # Ended from outside, everything is cleaned up just as after Ctrl-C.
+    signal.signal(signal.SIGTERM, _interrupt)
+    console = Console()
+    try:
+        user = SandboxUser()
+        facts = _machine(user)
+        if facts["load_before"] > 0.5:
+            console.print(
+                f"The machine is busy (load {facts['load_before']:.1f}): the figures will be noisy."
+            )
+        findings = {}
+        for name in names:
+            console.print(f"measuring {name} ({args.repeat}x) ...")
+            findings[name] = _ITEMS[name](user, args.repeat)
+    except (BenchmarkError, subprocess.CalledProcessError) as problem:
+        print(f"benchmarks: {problem}\n{getattr(problem, 'output', '') or ''}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("benchmarks: interrupted; clusters, jobs and files are removed", file=sys.stderr)
+        return 130
+    _show(console, findings)
+    _write(args.json, {**facts, "repeat": args.repeat, "load_after": os.getloadavg()[0]}, findings)
+    console.print(f"All values: {args.json}")
+    return 0
+
+
+def _show(console: Console, findings: dict[str, Findings]) -> None:
+    # A pipe has no width; a table cut to 80 columns is no use in a file.
+    wide = console if console.is_terminal else Console(width=150)
+    wide.print(table([line for found in findings.values() for line in found.lines]))
+    for name, found in findings.items():
+        if found.phases:
+            wide.print(phase_table(found, f"{name}: where the time went"))
+
+
+def _write(path: Path, facts: dict[str, Any], findings: dict[str, Findings]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    items = {
+        name: {"lines": [line.as_dict() for line in found.lines], "moments": found.phases}
+        for name, found in findings.items()
+    }
+    path.write_text(json.dumps({**facts, "items": items}, indent=1) + "\n")
+
+
+def _machine(user: SandboxUser) -> dict[str, Any]:
+    return {
+        "date": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "cpus": os.cpu_count(),
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+        "ray": ray.__version__,
+        "slurm": user.slurm("sbatch", "--version").strip(),
+        "load_before": os.getloadavg()[0],
+    }
+
+
+def _interrupt(*_: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("items", nargs="*", choices=["all", *_ITEMS], default="all", metavar="ITEM",
+                        help=f"all (default), {', '.join(_ITEMS)}")  # fmt: skip
+    parser.add_argument("--repeat", type=int, default=3, metavar="N", help="default 3")
+    parser.add_argument("--json", type=Path, metavar="FILE",
+                        default=_RESULTS / time.strftime("%Y-%m-%d-%H%M%S.json"),
+                        help="default benchmarks/results/<date>.json")  # fmt: skip
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
