@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping
 from functools import cached_property
@@ -12,7 +13,8 @@ from slurm_provider.errors import ClusterError
 from slurm_provider.fleet.edge import EdgeHead
 from slurm_provider.fleet.fleet import Fleet
 from slurm_provider.fleet.store import ClusterStore
-from slurm_provider.slurm import SlurmClient
+from slurm_provider.fleet.watcher import Watcher
+from slurm_provider.slurm import SlurmClient, SlurmError
 from slurm_provider.transport import LocalTransport, Transport
 
 
@@ -57,9 +59,11 @@ class Cluster:
                 f"{self.store.transport.label}; make it with `ray up`"
             )
         edge = EdgeHead(self.transport, self.store)
-        fleet = Fleet(self.client, self.store, edge, self.config, self.name, uuid)
+        fleet = Fleet(
+            self.client, self.store, edge, self.config, self.name, uuid, watched=self.is_on_head
+        )
         if self.is_on_head:
-            fleet.watch()
+            Watcher(fleet).start()
         return fleet
 
     @property

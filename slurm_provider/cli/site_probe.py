@@ -92,13 +92,17 @@ def probe_site(file: ClusterFile, timeout_s: float, show: Callable[[str], None])
 def _findings(site: _Site, answer: Mapping[str, Any], nonce: str) -> list[Finding]:
     config = site.file.cluster.config
     head_submits = config.head_placement == "slurm" and config.head_ssh is None
-    return [
+    found = [
         findings.shared_folder(posixpath.dirname(site.folder), answer, nonce),
         findings.environment(answer, ray_here()),
         findings.submitting(answer, needed=head_submits),
         _try_step(site, answer),
         _try_ports(site, answer),
     ]
+    if config.head_placement == "edge":
+        detail = f"not tried; nodes must reach the edge node at TCP {config.ports}"
+        found.append(Finding("ports to the edge node", findings.SKIPPED, detail))
+    return found
 
 
 def _try_step(site: _Site, answer: Mapping[str, Any]) -> Finding:

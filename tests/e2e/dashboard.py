@@ -39,6 +39,12 @@ def status_of(port: int, path: str, token: str | None = None, host: str = "127.0
         return error.code
 
 
+def is_open(port: int) -> bool:
+    """Whether something listens there on this machine."""
+    with socket.socket() as sock:
+        return sock.connect_ex(("127.0.0.1", port)) == 0
+
+
 def _free_port() -> int:
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))

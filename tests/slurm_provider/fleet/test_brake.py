@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from slurm_provider.fleet.brake import BACK_OFF_S, Brake
+from slurm_provider.fleet.brake import BACK_OFF_S, DEFER_S, Brake
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def fail_until_paused(brake: Brake) -> float:
 
 def test_a_type_that_never_failed_is_not_held(brake: Brake) -> None:
     assert brake.hold_reason("gpu", 0) is None
-    assert not brake.is_suspect("gpu")
+    assert brake.suspect_since("gpu") is None
     assert brake.snapshot() == {}
 
 
@@ -74,23 +74,23 @@ def test_other_types_are_not_held(brake: Brake) -> None:
 
 def test_a_node_that_joined_clears_its_type(brake: Brake) -> None:
     brake.failed("gpu", "bad host", 0.0)
-    assert brake.is_suspect("gpu")
-    brake.joined("gpu")
-    assert not brake.is_suspect("gpu") and brake.hold_reason("gpu", 0.0) is None
+    assert brake.suspect_since("gpu") == 0.0
+    brake.joined("gpu", 0.5)
+    assert brake.suspect_since("gpu") is None and brake.hold_reason("gpu", 0.0) is None
     brake.failed("gpu", "bad host", 1.0)
     assert brake.hold_reason("gpu", 1.0 + BACK_OFF_S[0]) is None  # counted from one again
 
 
 def test_a_type_stays_suspect_after_its_wait(brake: Brake) -> None:
     brake.failed("gpu", "bad host", 0.0)
-    assert brake.is_suspect("gpu") and brake.hold_reason("gpu", 10**6) is None
-    assert brake.is_suspect("gpu")
+    assert brake.hold_reason("gpu", 10**6) is None
+    assert brake.suspect_since("gpu") == 0.0
 
 
 def test_a_user_who_mended_it_releases_all(brake: Brake) -> None:
     now = fail_until_paused(brake)
     brake.pause("cpu", "Invalid partition")
-    brake.release()
+    assert brake.release() == {"gpu", "cpu"}
     assert brake.hold_reason("gpu", now) is None and brake.hold_reason("cpu", now) is None
 
 
@@ -110,3 +110,36 @@ def test_a_snapshot_is_plain_data_and_does_not_change_later(brake: Brake) -> Non
     text = json.dumps(snapshot)
     brake.failed("gpu", "bad host", 100.0, "/logs/2.log")
     assert json.dumps(snapshot) == text
+
+
+def test_a_node_that_joined_before_the_failure_proves_nothing(brake: Brake) -> None:
+    brake.failed("gpu", "environment deleted", 100.0)
+    brake.joined("gpu", 99.0)
+    assert brake.suspect_since("gpu") == 100.0
+
+
+def test_a_node_that_joins_proves_nothing_about_what_slurm_refuses(brake: Brake) -> None:
+    brake.pause("gpu", "Invalid partition")
+    brake.joined("gpu", 10**9)
+    assert "Invalid partition" in (brake.hold_reason("gpu", 10**9) or "")
+
+
+def test_what_slurm_does_not_take_for_now_waits_longer_each_time_but_is_never_paused(
+    brake: Brake,
+) -> None:
+    now = 0.0
+    for wait_s in (*DEFER_S, DEFER_S[-1], DEFER_S[-1]):
+        brake.defer("gpu", "job limit", now)
+        assert brake.hold_reason("gpu", now + wait_s - 0.1) == "job limit"
+        assert brake.hold_reason("gpu", now + wait_s) is None
+        now += wait_s
+    assert brake.snapshot() == {} and brake.suspect_since("gpu") is None
+
+
+def test_a_job_that_slurm_takes_starts_the_waits_again(brake: Brake) -> None:
+    for _ in range(5):
+        brake.defer("gpu", "job limit", 0.0)
+    brake.accepted("gpu")
+    assert brake.hold_reason("gpu", 0.0) is None
+    brake.defer("gpu", "job limit", 0.0)
+    assert brake.hold_reason("gpu", DEFER_S[0]) is None

@@ -341,7 +341,7 @@ def test_a_drop_after_the_exit_code_but_before_the_end_of_the_output_is_an_error
 
     def run() -> None:
         # The background command holds the output open, so the exit code arrives before its end.
-        script = f"echo half; (touch {tmp_path}/begun; sleep 30; echo other half) & exit 0"
+        script = f"echo half; (sleep 30; echo other half) & echo $$ > {tmp_path}/pid; exit 0"
         try:
             transport.run(["sh", "-c", script], timeout_s=30)
         except TransportError as error:
@@ -349,8 +349,8 @@ def test_a_drop_after_the_exit_code_but_before_the_end_of_the_output_is_an_error
 
     thread = threading.Thread(target=run)
     thread.start()
-    eventually((tmp_path / "begun").exists)
-    threading.Event().wait(0.3)  # lets the exit code through; without it the test still holds
+    eventually((tmp_path / "pid").exists)
+    eventually(lambda: not Path("/proc", (tmp_path / "pid").read_text().strip()).exists())
     for pid in server.connections():
         os.kill(pid, signal.SIGKILL)
     thread.join(20)

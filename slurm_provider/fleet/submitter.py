@@ -1,0 +1,224 @@
+"""From nodes that Ray asked for to jobs in Slurm's queue: at once, later, or never."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from slurm_provider.config import ProviderConfig
+from slurm_provider.fleet.admission import UNSURE_S, admit
+from slurm_provider.fleet.identity import JobIdentity
+from slurm_provider.fleet.launch import LaunchRequest
+from slurm_provider.fleet.ledger import Node
+from slurm_provider.fleet.preview import submission_for
+from slurm_provider.fleet.state import FleetState
+from slurm_provider.fleet.store import ClusterStore
+from slurm_provider.slurm import (
+    SlurmClient,
+    SlurmError,
+    SlurmLimited,
+    SlurmMissing,
+    SlurmRefused,
+    SlurmUnavailable,
+)
+
+logger = logging.getLogger(__name__)
+
+_COMMAND_ATTEMPTS = 3
+_LOOK_AGAIN_S = 2.0
+_NOT_DONE = (SlurmRefused, SlurmLimited, SlurmMissing)  # after these, no job was made
+
+
+@dataclass(frozen=True)
+class _Launch:
+    """What was asked for; kept until the last of its nodes is submitted."""
+
+    request: LaunchRequest
+    identity: JobIdentity
+    code: str
+
+
+class Submitter:
+    """Every node starts as held; whoever submits it decides under the lock that it may go."""
+
+    def __init__(
+        self,
+        state: FleetState,
+        client: SlurmClient,
+        store: ClusterStore,
+        config: ProviderConfig,
+        clock: Callable[[], float],
+        sleep: Callable[[float], None],
+    ) -> None:
+        self._state = state
+        self._client = client
+        self._store = store
+        self._config = config
+        self._clock = clock
+        self._sleep = sleep
+        self._launches: dict[str, _Launch] = {}
+        self._array_limit: int | None = None
+
+    def sizes(self, count: int) -> list[int]:
+        """Launch sizes: one array job, or several where the site's MaxArraySize is smaller.
+
+        Raises SlurmUnavailable.
+        """
+        if count == 1:
+            return [1]
+        if self._array_limit is None:
+            try:
+                self._array_limit = self._client.config().max_array_size
+            except SlurmUnavailable:
+                raise
+            except SlurmError as error:
+                logger.warning("the site's MaxArraySize is unknown, so no arrays: %s", error)
+                self._array_limit = 0
+        limit = self._array_limit - 1  # MaxArraySize is the highest index plus one
+        if limit < 2:
+            return [1] * count  # arrays are switched off at this site
+        return [limit] * (count // limit) + ([count % limit] if count % limit else [])
+
+    def add(
+        self, identity: JobIdentity, request: LaunchRequest, count: int, code: str
+    ) -> list[Node]:
+        """The nodes of a new launch."""
+        with self._state.lock:
+            self._launches[identity.launch] = _Launch(request, identity, code)
+            nodes = [self._state.ledger.add(identity, index) for index in range(count)]
+            for node in nodes:
+                node.held, node.on_edge = "not submitted yet", request.on_edge
+        return nodes
+
+    def submit_or_hold(self, launches: Mapping[str, Sequence[Node]]) -> None:
+        """The autoscaler's way: what cannot go now waits for ``release``.
+
+        Raises SlurmRefused if the very first sbatch is refused; later the others are running.
+        """
+        is_first = True
+        for nodes in launches.values():
+            try:
+                self._submit_admitted(nodes)
+            except SlurmError as error:
+                if is_first and isinstance(error, SlurmRefused):
+                    raise
+                logger.warning("%s", error)
+            is_first = False
+
+    def submit_patiently(
+        self, launches: Mapping[str, Sequence[Node]], refresh: Callable[[], None]
+    ) -> None:
+        """A command's way, while a person waits: an sbatch without an answer is looked for in
+        the queue, then repeated. Raises SlurmError."""
+        for nodes in launches.values():
+            for attempt in range(_COMMAND_ATTEMPTS):
+                with self._state.lock:
+                    self._state.ledger.submitting(nodes, self._clock())
+                try:
+                    self._submit(nodes)
+                    break
+                except SlurmUnavailable:
+                    if self._turn_up(nodes, refresh):
+                        break
+                    if attempt + 1 == _COMMAND_ATTEMPTS:
+                        raise
+
+    def release(self) -> None:
+        """Submit held nodes whose reason has gone."""
+        blocked: dict[str, str | None] = {}
+        for nodes in self._held():
+            node_type = nodes[0].node_type
+            if node_type in blocked:
+                with self._state.lock:
+                    _hold(nodes, blocked[node_type])
+                continue
+            try:
+                if not self._submit_admitted(nodes):
+                    blocked[node_type] = nodes[0].held
+            except SlurmUnavailable as error:
+                logger.warning("%s", error)
+                return  # the others would wait for the same silence
+            except SlurmError as error:
+                logger.warning("%s", error)
+
+    def give_up_held(self, node_types: Iterable[str], why: str) -> None:
+        """End the held nodes of these types; none of them is in Slurm."""
+        types = set(node_types)
+        with self._state.lock:
+            for node in self._state.ledger.live():
+                if node.held is not None and node.node_type in types:
+                    node.ended = why
+
+    def _held(self) -> list[list[Node]]:
+        """Held nodes by launch; what else is remembered of launches is dropped."""
+        by_launch: dict[str, list[Node]] = {}
+        under_way = set()
+        with self._state.lock:
+            for node in self._state.ledger.live():
+                if node.held is not None:
+                    by_launch.setdefault(node.launch, []).append(node)
+                elif node.slurm_id is None:
+                    under_way.add(node.launch)
+            wanted = under_way | by_launch.keys()
+            self._launches = {k: v for k, v in self._launches.items() if k in wanted}
+        return list(by_launch.values())
+
+    def _submit_admitted(self, nodes: Sequence[Node]) -> bool:
+        """Submit those of a launch that may go now; whether any did. Raises SlurmError."""
+        state = self._state
+        with state.lock:
+            held = [node for node in nodes if node.held is not None and node.is_live]
+            admission = admit(
+                held, state.ledger.nodes.values(), state.brake, self._config.max_pending,
+                self._clock(), state.listed_at,
+            )  # fmt: skip
+            _hold(held, admission.reason)
+            state.ledger.submitting(admission.ready, self._clock())
+        if admission.ready:
+            self._submit(admission.ready)
+        return bool(admission.ready)
+
+    def _submit(self, nodes: Sequence[Node]) -> None:
+        """One sbatch for nodes of one launch. If it fails, they are held; raises SlurmError."""
+        state, asked = self._state, self._launches[nodes[0].launch]
+        node_type = asked.request.node_type
+        submission = submission_for(
+            asked.identity, asked.request, self._config, self._store, asked.code,
+            [node.index for node in nodes],
+        )  # fmt: skip
+        try:
+            job_id = self._client.submit(submission).job_id
+        except BaseException as error:
+            now = self._clock()
+            with state.lock:
+                unsure_since = None if isinstance(error, _NOT_DONE) else now
+                state.ledger.not_submitted(nodes, str(error), unsure_since)
+                if isinstance(error, SlurmError) and not isinstance(error, SlurmRefused):
+                    state.brake.defer(node_type, str(error), now)
+                else:
+                    state.brake.pause(node_type, str(error) or type(error).__name__)
+            raise
+        with state.lock:
+            is_array = submission.array_tasks is not None
+            state.ledger.submitted(nodes, job_id, is_array, self._clock())
+            state.brake.accepted(node_type)
+        logger.info("submitted %d x %s as job %s", len(nodes), node_type, job_id)
+
+    def _turn_up(self, nodes: Sequence[Node], refresh: Callable[[], None]) -> bool:
+        """Whether nodes whose sbatch gave no answer are listed soon after all."""
+        deadline = self._clock() + UNSURE_S
+        while self._clock() < deadline:
+            self._sleep(_LOOK_AGAIN_S)
+            try:
+                refresh()
+            except SlurmError as error:
+                logger.warning("%s", error)
+            if all(node.job is not None for node in nodes):
+                return True
+        return False
+
+
+def _hold(nodes: Iterable[Node], reason: str | None) -> None:
+    for node in nodes:
+        node.held = reason or node.held

@@ -1,0 +1,163 @@
+"""Another user of the machine, who knows every address, gets nowhere."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.cluster import Cluster
+from tests.sandbox_fixture import RunningSandbox
+
+pytestmark = pytest.mark.sandbox
+
+
+def as_user2(
+    sandbox: RunningSandbox, cluster: Cluster, script: str, token: str | None
+) -> subprocess.CompletedProcess[str]:
+    """Python on the head's host, with a wrong token or none."""
+    mode = ["RAY_AUTH_MODE=disabled"]
+    if token is not None:
+        mode = ["RAY_AUTH_MODE=token", f"RAY_AUTH_TOKEN={token}"]
+    argv = ["env", *mode, "timeout", "40", "python", "-c", script]
+    return sandbox.run(
+        *argv, user="user2", host=cluster.head()["host"], timeout_s=60, check=False
+    )
+
+
+@pytest.mark.parametrize("token", [None, "0" * 64], ids=["no-token", "wrong-token"])
+def test_gcs_refuses_a_driver_of_another_user(
+    sandbox: RunningSandbox, cluster: Cluster, token: str | None
+) -> None:
+    done = as_user2(sandbox, cluster, _DRIVER.format(cluster.head()["gcs_address"]), token)
+
+    assert done.returncode == 3, done.stdout + done.stderr
+    assert "REFUSED" in done.stdout
+
+
+@pytest.mark.parametrize("token", [None, "0" * 64], ids=["no-token", "wrong-token"])
+def test_the_ray_client_server_refuses_another_user(
+    sandbox: RunningSandbox, cluster: Cluster, token: str | None
+) -> None:
+    head = cluster.head()
+    script = _DRIVER.format(f"ray://{head['ip']}:{head['client_port']}")
+
+    done = as_user2(sandbox, cluster, script, token)
+
+    assert done.returncode == 3, done.stdout + done.stderr
+    assert "REFUSED" in done.stdout
+
+
+@pytest.mark.parametrize("token", [None, "0" * 64], ids=["no-token", "wrong-token"])
+def test_every_http_port_refuses_another_user(
+    sandbox: RunningSandbox, cluster: Cluster, token: str | None
+) -> None:
+    """The dashboard and its job API; the agents' job API on the head and on a worker."""
+    (worker,) = cluster.wait_for_workers(1)
+    head = cluster.head()
+    ports = agent_ports(cluster)
+    urls = [
+        f"http://127.0.0.1:{head['dashboard_port']}/api/jobs/",
+        f"http://127.0.0.1:{head['dashboard_port']}/api/version",
+        f"http://127.0.0.1:{head['dashboard_port']}/nodes?view=summary",
+        *[f"http://{ip}:{port}/api/job_agent/jobs/" for ip, port in ports],
+    ]
+    assert len(ports) >= 2
+
+    done = as_user2(sandbox, cluster, _HTTP.format(urls, token), token)
+
+    statuses = done.stdout.split()
+    assert len(statuses) == len(urls), done.stdout + done.stderr
+    assert set(statuses) <= {"401", "403"}, dict(zip(urls, statuses, strict=True))
+
+
+def agent_ports(cluster: Cluster) -> list[tuple[str, int]]:
+    """Address and port of the dashboard agents, from Ray's command lines."""
+    addresses = cluster.sandbox.info["hosts"]
+    found = []
+    for report in cluster.reports():
+        for command in cluster.processes():
+            option = "--dashboard-agent-listen-port="
+            if "ray start" in command and f"/{report['node_id']} " in command:
+                port = command.split(option)[1].split()[0]
+                found.append((addresses[report["host"]], int(port)))
+    return found
+
+
+def test_only_the_owner_reads_the_cluster_directory_and_the_token(cluster: Cluster) -> None:
+    assert stat.S_IMODE(cluster.dir.stat().st_mode) == 0o700
+    assert stat.S_IMODE((cluster.dir / "token").stat().st_mode) == 0o600
+    readable = [
+        path for path in cluster.dir.rglob("*") if path.is_file() and path.stat().st_mode & 0o077
+    ]
+    # Logs are Slurm's own files; the directory above keeps others out of them.
+    assert [path for path in readable if path.parent.name != "logs"] == []
+
+
+def test_only_the_owner_enters_the_nodes_temporary_folders(
+    sandbox: RunningSandbox, cluster: Cluster
+) -> None:
+    for report in [*cluster.wait_for_workers(1), cluster.json(f"nodes/{cluster.head()['node_id']}/node.json")]:
+        done = sandbox.run("ls", report["temp_dir"], user="user2", host=report["host"], check=False)
+        assert "Permission denied" in done.stderr
+
+
+def test_the_token_is_nowhere_but_in_its_file(sandbox: RunningSandbox, cluster: Cluster) -> None:
+    token = cluster.token()
+    assert len(token) >= 32
+
+    holders = [f"{pid} {name}" for pid in _pids() for name in ("cmdline", "environ")
+               if token.encode() in _read(Path("/proc") / pid / name)]  # fmt: skip
+    assert holders == []
+    shown = sandbox.run("scontrol", "show", "job", "-dd").stdout
+    assert cluster.name in shown
+    assert token not in shown
+    found = sandbox.run("grep", "-rl", token, str(cluster.dir), check=False).stdout.split()
+    assert found == [f"{cluster.dir}/token"]
+
+
+def test_the_token_is_in_no_log_of_ray(sandbox: RunningSandbox, cluster: Cluster) -> None:
+    for report in cluster.wait_for_workers(1) + [
+        cluster.json(f"nodes/{cluster.head()['node_id']}/node.json")
+    ]:
+        folder, host = report["temp_dir"], report["host"]
+        argv = ["grep", "-rl", "--devices=skip", cluster.token(), folder]
+        assert sandbox.run(*argv, host=host, check=False).stdout == ""
+        assert sandbox.run("grep", "-rlc", "raylet", folder, host=host).stdout != ""
+
+
+def _pids() -> list[str]:
+    return [name for name in os.listdir("/proc") if name.isdigit() and int(name) != os.getpid()]
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
+
+
+_DRIVER = """
+import sys, ray
+try:
+    ray.init({!r}, log_to_driver=False)
+    print(ray.get(ray.remote(num_cpus=0)(lambda: "RAN").remote(), timeout=20))
+except Exception as error:
+    print("REFUSED", type(error).__name__, str(error)[:300])
+    sys.stdout.flush()
+    import os; os._exit(3)
+"""
+
+_HTTP = """
+import urllib.error, urllib.request
+for url in {!r}:
+    token = {!r}
+    headers = {{"Authorization": "Bearer " + token}} if token else {{}}
+    try:
+        print(urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=10).status)
+    except urllib.error.HTTPError as error:
+        print(error.code)
+"""

@@ -1,0 +1,48 @@
+"""Several Ray nodes on one host: of one cluster, of several, of several users."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.e2e.cluster import Cluster, config, node_type
+from tests.e2e.conftest import MakeCluster
+
+pytestmark = pytest.mark.sandbox
+
+
+def test_nodes_of_one_cluster_and_of_two_users_work_on_one_host(
+    cluster: Cluster, make_cluster: MakeCluster
+) -> None:
+    on_n2 = {"nodelist": "n2"}
+    content = config({"one": node_type(node_config=on_n2, min_workers=1, max_workers=1)})
+    content["available_node_types"]["head"]["node_config"].update(on_n2)
+    theirs = make_cluster("theirs", content, user="user2")
+    theirs.up()
+
+    with theirs.asking(_ONE) as their_task:
+        ours = cluster.ask(_PAIR)
+        output, _ = their_task.communicate(timeout=60)
+
+    assert [host for host, _ in ours] == ["n2", "n2"]
+    assert len({node for _, node in ours}) == 2
+    assert 'RESULT "n2"' in output
+    assert theirs.head()["host"] == "n2"
+
+
+_PAIR = """
+@ray.remote(num_cpus=0, resources={"pair": 1})
+class Member:
+    def where(self):
+        import socket
+        return socket.gethostname(), os.environ["RAY_CLOUD_INSTANCE_ID"]
+members = [Member.remote() for _ in range(2)]
+result = ray.get([member.where.remote() for member in members])
+"""
+
+_ONE = """
+@ray.remote(num_cpus=1)
+def where():
+    import socket
+    return socket.gethostname()
+result = ray.get(where.remote())
+"""

@@ -1,0 +1,218 @@
+"""What Slurm or a broken environment refuses is not asked for without limit."""
+
+from __future__ import annotations
+
+from slurm_provider.fleet.brake import BACK_OFF_S
+from slurm_provider.slurm import Job, JobState, SlurmLimited, SlurmRefused
+from tests.slurm_provider.reconciler.head import HeadNode, node_of
+from tests.slurm_provider.reconciler.slurm_in_memory import raising
+
+WORDS = "sbatch (here): Batch job submission failed: Invalid partition name specified"
+
+
+def held_reasons(head: HeadNode) -> set[str]:
+    state = head.store.autoscaler_state()
+    assert state is not None
+    return {held["reason"] for held in state["held"]}
+
+
+class TestRefusedForGood:
+    def test_ray_hears_slurms_words_once_and_sbatch_runs_once(self, head: HeadNode) -> None:
+        head.slurm.answer_submit = raising(SlurmRefused(WORDS))
+        head.demand(20)
+        head.tick(100)
+        assert len(head.slurm.submissions) == 1
+        assert set(head.launch_errors) == {WORDS}
+        assert len(head.instances("ALLOCATION_FAILED")) == 20
+        assert len(head.instances()) == 41  # the head, one failed launch, one that is held
+
+    def test_the_type_is_paused_and_says_why(self, head: HeadNode) -> None:
+        head.slurm.answer_submit = raising(SlurmRefused(WORDS))
+        head.demand(3)
+        head.tick(20)
+        assert held_reasons(head) == {f"node type 'cpu' is paused: {WORDS}"}
+        state = head.store.autoscaler_state()
+        assert state is not None and state["types"]["cpu"]["paused"]
+
+    def test_resume_asks_again_with_the_configuration_of_now(self, head: HeadNode) -> None:
+        head.slurm.answer_submit = raising(SlurmRefused(WORDS))
+        head.demand(3)
+        head.tick(20)
+        head.slurm.answer_submit = lambda submission: None
+        head.config["available_node_types"]["cpu"]["node_config"]["partition"] = "long"
+        head.write_config()
+        head.tick(20)
+        assert len(head.slurm.submissions) == 1  # nobody said that it was mended
+        head.store.ask_resume()
+        head.tick(20)
+        assert [s.options["partition"] for s in head.slurm.submissions] == ["compute", "long"]
+        assert len(head.slurm.workers()) == 3 and len(head.listed) == 4
+
+    def test_nodes_that_run_already_go_on(self, head: HeadNode) -> None:
+        head.demand(1)
+        head.tick(3)
+        (job,) = head.slurm.workers()
+        head.join(job)
+        head.slurm.answer_submit = raising(SlurmRefused(WORDS))
+        head.demand(2)
+        head.tick(600)
+        assert len(head.slurm.submissions) == 2
+        assert job.job_id not in head.slurm.cancelled
+        assert len(head.instances("RAY_RUNNING")) == 2
+
+
+class TestRefusedForNow:
+    FULL = SlurmLimited("sbatch (here): AssocMaxSubmitJobLimit. It is retried later")
+
+    def test_it_is_tried_again_with_growing_waits_and_never_paused(self, head: HeadNode) -> None:
+        head.slurm.answer_submit = raising(self.FULL)
+        head.demand(20)
+        head.tick(3600)
+        assert 8 <= len(head.slurm.submissions) <= 25
+        assert head.launch_errors == []
+        assert held_reasons(head) == {str(self.FULL)}
+
+    def test_it_goes_when_there_is_room_again(self, head: HeadNode) -> None:
+        head.slurm.answer_submit = raising(self.FULL)
+        head.demand(20)
+        head.tick(600)
+        head.slurm.answer_submit = lambda submission: None
+        head.tick(400)
+        assert len(head.slurm.workers()) == 20 and held_reasons(head) == set()
+
+
+class TestBrokenEnvironment:
+    """Jobs start and end at once."""
+
+    @staticmethod
+    def fail_at_once(head: HeadNode) -> None:
+        head.slurm.starts_as = JobState.FAILED
+
+    def test_a_day_of_it_costs_a_handful_of_jobs(self, head: HeadNode) -> None:
+        self.fail_at_once(head)
+        head.demand(5)
+        head.tick(24 * 60, every_s=60)
+        assert len(head.slurm.submissions) == 1 + len(BACK_OFF_S)
+        # The first launch is whole; then one node at a time tries it out.
+        assert len(head.slurm.jobs) - 1 == 5 + len(BACK_OFF_S)
+        (reason,) = held_reasons(head)
+        assert reason.startswith("node type 'cpu' is paused: ")
+
+    def test_it_costs_no_more_when_ray_looks_every_second(self, head: HeadNode) -> None:
+        self.fail_at_once(head)
+        head.demand(5)
+        head.tick(1200)
+        assert len(head.slurm.submissions) == 1 + len(BACK_OFF_S)
+        assert len(head.instances()) < 30  # Ray never forgets a record
+
+    def test_the_agents_reason_and_the_log_are_kept(self, head: HeadNode) -> None:
+        self.fail_at_once(head)
+        head.demand(1)
+        head.tick(2)
+        (job,) = (j for j in head.slurm.jobs.values() if j.state is JobState.FAILED)
+        head.report(node_of(job), state="ended", reason="no `ray` on PATH")
+        head.look()
+        state = head.store.autoscaler_state()
+        assert state is not None
+        assert state["types"]["cpu"]["cause"] == "no `ray` on PATH"
+        assert state["types"]["cpu"]["where"] == [head.store.paths.log(node_of(job))]
+
+    def test_jobs_that_slurm_forgets_at_once_count_too(self, head: HeadNode) -> None:
+        self.fail_at_once(head)
+        head.demand(2)
+        for _ in range(3600):
+            head.slurm.forget_finished()  # MinJobAge is shorter than our interval
+            head.tick(1)
+        assert len(head.slurm.submissions) == 1 + len(BACK_OFF_S)
+
+    def test_after_resume_it_is_tried_again(self, head: HeadNode) -> None:
+        self.fail_at_once(head)
+        head.demand(3)
+        head.tick(1200)
+        head.slurm.starts_as = JobState.PENDING
+        head.store.ask_resume()
+        head.tick(20)
+        assert len(head.slurm.workers()) == 3
+
+    def test_nodes_that_joined_before_it_broke_prove_nothing(self, head: HeadNode) -> None:
+        head.demand(3)
+        head.tick(3)
+        for job in head.slurm.workers():
+            head.join(job)
+        head.tick(3)
+        self.fail_at_once(head)
+        head.demand(2)
+        head.tick(3600)
+        assert len(head.slurm.submissions) == 2 + len(BACK_OFF_S)
+
+    def test_one_bad_host_among_good_ones_costs_one_job_and_little_time(
+        self, head: HeadNode
+    ) -> None:
+        head.demand(4)
+        head.tick(3)
+        bad, *good = head.slurm.workers()
+        head.slurm.set_state(bad.job_id, JobState.FAILED)
+        head.tick(2)
+        for job in good:
+            head.join(job)
+        head.demand(1)
+        head.tick(10)
+        assert len(head.slurm.submissions) == 2
+        assert len(head.slurm.workers(JobState.PENDING)) == 1
+
+    def test_when_the_one_that_tries_it_out_joins_the_others_follow(self, head: HeadNode) -> None:
+        head.demand(6)
+        head.tick(3)
+        for job in head.slurm.workers():
+            head.slurm.set_state(job.job_id, JobState.FAILED)
+        head.tick(15)
+        waiting: list[Job] = head.slurm.workers(JobState.PENDING)
+        assert len(waiting) == 1 and len(head.listed) == 7
+        head.tick(600)
+        assert head.slurm.workers(JobState.PENDING) == waiting
+        head.join(waiting[0])
+        head.demand(5)
+        head.tick(15)
+        assert len(head.slurm.workers(JobState.PENDING)) == 5
+
+    def test_what_was_cancelled_on_purpose_is_no_failure(self, head: HeadNode) -> None:
+        def cancelled_and_listed_before_scancel_answers() -> None:
+            head.slurm.answer_cancel = lambda: None
+            head.slurm.cancel([job.job_id for job in head.slurm.workers()])
+            head.look()
+
+        head.demand(2)
+        head.tick(5)
+        head.demand(0)
+        head.slurm.answer_cancel = cancelled_and_listed_before_scancel_answers
+        head.terminate(*[i for i in head.listed if i != "headlaunch-0"])
+        head.tick(5)
+        state = head.store.autoscaler_state()
+        assert state == {"held": [], "types": {}}
+
+
+class TestTheSharedFileSystem:
+    """It may fail while Slurm does not."""
+
+    def test_a_launch_that_cannot_be_written_down_is_not_submitted(self, head: HeadNode) -> None:
+        launches = head.store.paths.launches
+        head.store.transport.remove_tree(launches)
+        head.store.transport.write_file(launches, b"a file where the folder should be")
+        head.demand(3)
+        head.tick(5)
+        assert head.slurm.submissions == [] and head.listed == ["headlaunch-0"]
+        head.store.transport.remove_tree(launches)
+        head.tick(5)
+        assert len(head.slurm.submissions) == 1 and len(head.listed) == 4
+
+    def test_a_state_that_cannot_be_published_launches_nothing_twice(self, head: HeadNode) -> None:
+        path = head.store.paths.autoscaler
+        head.store.transport.remove_tree(path)
+        head.store.transport.make_dir(path)
+        head.demand(3)
+        for _ in range(30):
+            try:
+                head.tick(1)
+            except OSError:
+                pass  # the watcher's thread logs it
+        assert len(head.slurm.submissions) == 1 and len(head.slurm.workers()) == 3
