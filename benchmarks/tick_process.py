@@ -13,11 +13,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
+from typing import ClassVar
 from unittest.mock import patch
 
 from ray.autoscaler.v2.instance_manager.node_provider import NodeProviderAdapter
 
 from benchmarks.waiting import wait_for
+from slurm_provider.fleet.fleet import Fleet
 from slurm_provider.fleet.identity import HEAD, WORKER, JobIdentity
 from slurm_provider.node_provider import SlurmNodeProvider
 from slurm_provider.slurm.queue import FIELD_SEPARATOR, RECORD_END, queue_argv
@@ -50,13 +52,22 @@ def squeue_text(size: int) -> str:
     """What squeue prints for a head and its workers, ``size`` nodes in all."""
     now = int(time.time())
     head = JobIdentity("bench", "head", _UUID, HEAD, "aaaaaaaaaa", 0)
-    lines = [FIELD_SEPARATOR.join(_HEADINGS) + "\n", _record("1", "1", head.job_name, now, False)]
+    lines = [FIELD_SEPARATOR.join(_HEADINGS), _record("1", "1", head.job_name, now, False)]
     for number in range(size - 1):
         launch, task = divmod(number, _ARRAY)
         name = JobIdentity("bench", "cpu", _UUID, WORKER, f"launch{launch:04}").job_name
         pending = number % _PENDING_EVERY == 0
         lines.append(_record(f"{launch + 2}_{task}", str(number + 100), name, now, pending))
-    return lines[0] + "".join(f"{line}{RECORD_END}\n" for line in lines[1:])
+    return "".join(f"{line}{RECORD_END}\n" for line in lines)
+
+
+class TimedFleet(Fleet):
+    """A fleet that notes the CPU time of each of the watcher's ticks."""
+
+    ticks_ms: ClassVar[list[float]] = []
+
+    def tick(self) -> None:
+        TimedFleet.ticks_ms.append(_cpu_ms(super().tick))
 
 
 def main(size: int) -> dict[str, float]:
@@ -65,38 +76,44 @@ def main(size: int) -> dict[str, float]:
     with (
         TemporaryDirectory() as folder,
         patch("slurm_provider.cluster.LocalTransport", CountingSlurm),
+        patch("slurm_provider.cluster.Fleet", TimedFleet),
     ):
         Path(folder, "cluster.json").write_text(json.dumps({"uuid": _UUID, "name": "bench"}))
         section = {"type": "external", "cluster_dir": folder, "_on_head": True}
         provider = SlurmNodeProvider(section, "bench")
-        tick = NodeProviderAdapter(provider, config_reader=None).get_non_terminated
         fleet = provider._cluster.fleet
-        wait_for("the watcher's first listing", lambda: len(fleet._ledger.live()) == size, 60)
+        wait_for("the watcher's first listing", lambda: TimedFleet.ticks_ms, 60)
+        tick = NodeProviderAdapter(provider, config_reader=None).get_non_terminated
 
         before = CountingSlurm.commands
         for _ in range(_WATCHED_TICKS):
             assert len(tick()) == size
             time.sleep(1)
         per_tick = (CountingSlurm.commands - before) / _WATCHED_TICKS
+
         before = CountingSlurm.commands
-        listing_ms = _cpu_ms(fleet.refresh)
-        per_listing = (CountingSlurm.commands - before) / _SAMPLES
+        listings_ms = [_listing_ms(fleet) for _ in range(_SAMPLES)]
         return {
-            "tick_ms": _cpu_ms(tick),
-            "listing_ms": listing_ms,
-            "commands_per_listing": per_listing,
+            "tick_ms": median(_cpu_ms(tick) for _ in range(_SAMPLES)),
+            "listing_ms": median(listings_ms),
+            "commands_per_listing": (CountingSlurm.commands - before) / _SAMPLES,
             "commands_per_tick": per_tick,
         }
 
 
+def _listing_ms(fleet: Fleet) -> float:
+    """CPU time of one more listing, which the watcher is asked for."""
+    count = len(TimedFleet.ticks_ms)
+    fleet.wake.set()
+    wait_for("a listing", lambda: len(TimedFleet.ticks_ms) > count, 60)
+    return TimedFleet.ticks_ms[-1]
+
+
 def _cpu_ms(function: Callable[[], object]) -> float:
-    """Median CPU time of this thread, without what others do meanwhile."""
-    samples = []
-    for _ in range(_SAMPLES):
-        start = time.thread_time()
-        function()
-        samples.append((time.thread_time() - start) * 1000)
-    return median(samples)
+    """CPU time of this thread in a call, without what others do meanwhile."""
+    start = time.thread_time()
+    function()
+    return (time.thread_time() - start) * 1000
 
 
 def _record(job_id: str, raw_id: str, name: str, now: int, is_pending: bool) -> str:

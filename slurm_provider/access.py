@@ -202,10 +202,12 @@ class NodeAccess:
             raise ClusterError(f"{what} failed (exit code {code}): {process.stderr_tail.strip()}")
 
     def _answer(self, path: str) -> dict[str, Any] | None:
-        try:
-            return dict(json.loads(self._store.transport.read_file(path)))
-        except FileNotFoundError:
+        # Listed first: an NFS client may remember for a minute that a file was missing, but
+        # opening the folder makes it look again.
+        folder, _, name = path.rpartition("/")
+        if name not in self._store.transport.list_dir(folder):
             return None
+        return dict(json.loads(self._store.transport.read_file(path)))
 
     def _ended_words(self, reason: str) -> str:
         return f"node {self.node_id} ended: {self._with_log({'message': reason})}"

@@ -136,6 +136,10 @@ def _node_commands(config: dict[str, Any]) -> dict[str, Any]:
         "options": {
             name: section["node_config"] for name, section in config["available_node_types"].items()
         },
+        "labels": {
+            name: section.get("labels") or {}
+            for name, section in config["available_node_types"].items()
+        },
         "initialization_commands": config.get("initialization_commands") or [],
         "file_mounts": sorted(config.get("file_mounts") or {}),
         "setup_commands": {

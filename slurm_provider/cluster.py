@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from slurm_provider.config import ProviderConfig, SshConfig, parse_provider
-from slurm_provider.errors import ClusterError
+from slurm_provider.errors import ClusterError, ConfigError
 from slurm_provider.fleet.edge import EdgeHead
 from slurm_provider.fleet.fleet import Fleet
 from slurm_provider.fleet.store import ClusterStore
@@ -89,4 +89,7 @@ class Cluster:
 def _ssh_transport(settings: SshConfig) -> Transport:
     from slurm_provider.transport import SshSettings, SshTransport
 
-    return SshTransport(SshSettings(**settings.model_dump()))
+    try:
+        return SshTransport(SshSettings(**settings.model_dump()))
+    except ValueError as error:
+        raise ConfigError(f"provider.ssh: {error}") from None

@@ -295,10 +295,11 @@ class SlurmNodeProvider(NodeProvider):  # type: ignore[misc]  # Ray ships no typ
         given = section.get("_given_resources", {}).get(name, {})
         is_head = tags[TAG_RAY_NODE_KIND] == NODE_KIND_HEAD
         on_edge = is_head and self._cluster.config.head_placement == "edge"
+        commands = section.get("_nodes", {})
+        labels = labels or commands.get("labels", {}).get(name, {})  # none come for the head
         checked = read_node_type(
             name, {"node_config": node_config, "resources": given, "labels": labels}, {}
         )
-        commands = section.get("_nodes", {})
         mounts = [] if is_head else commands.get("file_mounts", [])
         return LaunchRequest(
             kind=HEAD if is_head else WORKER,

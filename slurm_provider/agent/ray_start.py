@@ -115,6 +115,8 @@ def _common_options(plan: NodePlan) -> dict[str, str | None]:
         resources.setdefault(f"accelerator_type:{accelerator}", 1)
     options: dict[str, str | None] = {
         "--block": None,
+        "--log-style": "pretty",  # the log is read by people, and not on a terminal
+        "--log-color": "false",
         "--node-ip-address": plan.address,
         "--num-cpus": str(allocation.cpus),
         "--num-gpus": str(allocation.gpus),

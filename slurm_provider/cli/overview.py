@@ -34,6 +34,11 @@ class NodeRow:
     reason: str
     """Why it is in this state, for a person; empty for a node at work."""
     expected_start: float | None
+    submit_time: float | None
+    start_time: float | None
+    """When its job started."""
+    joined_time: float | None
+    """When its Ray joined the cluster."""
     end_time: float | None
     """The time limit of its job."""
     log_path: str
@@ -148,6 +153,9 @@ def _row(node: Node, facts: Facts) -> NodeRow:
         host=None if job.state.is_pending else job.nodelist or None,
         reason=reason,
         expected_start=job.start_time if job.state.is_pending else None,
+        submit_time=job.submit_time,
+        start_time=None if job.state.is_pending else job.start_time,
+        joined_time=report.get("joined"),
         end_time=end_time,
         log_path=facts.paths.log(node.node_id),
     )
@@ -194,6 +202,9 @@ def _edge_row(place: EdgePlace, facts: Facts) -> NodeRow:
         host=place.host,
         reason="" if joined else _STAGES.get(said, str(report.get("reason") or said)),
         expected_start=None,
+        submit_time=None,
+        start_time=None,
+        joined_time=report.get("joined"),
         end_time=None,
         log_path=facts.paths.log(place.node_id),
     )
@@ -209,6 +220,9 @@ def _held_row(held: Mapping[str, Any], facts: Facts) -> NodeRow:
         host=None,
         reason=_held_words(held, facts),
         expected_start=None,
+        submit_time=None,
+        start_time=None,
+        joined_time=None,
         end_time=None,
         log_path=facts.paths.log(held["node_id"]),
     )

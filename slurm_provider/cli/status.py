@@ -42,7 +42,8 @@ def status(config_path: str, cluster_name: str | None, as_json: bool) -> None:
       token_path                 null, or the file with the authentication token
       nodes                      a list: node_id, node_type, kind (head, worker), state
                                  (held, queued, running, joined, draining, ending), job_id, host,
-                                 reason, expected_start, end_time, log_path
+                                 reason, expected_start, submit_time, start_time,
+                                 joined_time, end_time, log_path
       setbacks                   a list of node types that fail: node_type, paused, failures,
                                  cause, log_path, log_tail
     Times are seconds since 1970; null where nobody knows.

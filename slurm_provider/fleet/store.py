@@ -129,7 +129,13 @@ class ClusterStore:
         self.transport.remove_tree(self.paths.head)
 
     def report(self, node_id: str) -> dict[str, Any] | None:
-        """The agent's last report of a node."""
+        """The agent's last report of a node, None before its first.
+
+        The folder is listed first: an NFS client may remember for a minute that a file was
+        missing, but opening the folder makes it look again.
+        """
+        if "node.json" not in self._list(self.paths.node(node_id)):
+            return None
         return self._read_json(self.paths.report(node_id))
 
     def reports(self) -> dict[str, dict[str, Any]]:

@@ -35,18 +35,23 @@ class Shell:
 
     def submitted(self, job_id: str) -> list[str]:
         """The words of the sbatch that made a job, as Slurm noted them."""
-        line = self.sh(f"sacct -X -n -P -j {job_id} -o SubmitLine").stdout
-        return sorted(line.split()[1:])
+        # The accounting database learns of a job a little later.
+        line = wait_for(lambda: self.sh(f"sacct -X -n -P -j {job_id} -o SubmitLine").stdout)
+        return _options(line)
 
     def shown(self, node_type: str, node_id: str) -> list[str]:
         """The same as `script` shows it."""
         line = self.ray_slurm(f"script slurm.yaml {node_type}").stdout.splitlines()[1]
         launch = node_id.rpartition("-")[0]
-        return sorted(line.partition(" sbatch ")[2].replace("LAUNCH", launch).split())
+        return _options(line.partition(" sbatch ")[2].replace("LAUNCH", launch))
 
     def jobs(self) -> list[str]:
         listed = self.sh("squeue --me --noheader --format '%T %j'").stdout.splitlines()
         return [line for line in listed if self.name in line or "ray-slurm-check" in line]
+
+
+def _options(line: str) -> list[str]:
+    return sorted(word for word in line.split() if word.startswith("--"))
 
 
 @pytest.fixture(scope="module")

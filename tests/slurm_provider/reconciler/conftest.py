@@ -1,12 +1,23 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.slurm_provider.reconciler.head import HeadNode
+
+
+@pytest.fixture(autouse=True)
+def _quiet_ray() -> Iterator[None]:
+    """Ray logs several lines for each record in each tick."""
+    logger = logging.getLogger("ray.autoscaler")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    yield
+    logger.setLevel(before)
 
 
 @pytest.fixture

@@ -31,7 +31,7 @@ def test_a_job_that_appears_late_is_taken_up(head: HeadNode) -> None:
     lose_the_answer(head)
     head.tick(8)
     carry_out(head)
-    head.tick(600)
+    head.tick(60, every_s=10)
     assert len(head.slurm.submissions) == 1 and head.slurm.cancelled == []
     assert sorted(head.listed)[:2] == sorted(node_of(job) for job in head.slurm.workers())
 
@@ -48,12 +48,12 @@ def test_one_that_never_appears_is_submitted_again(head: HeadNode) -> None:
 def test_silence_does_not_prove_that_it_never_arrived(head: HeadNode) -> None:
     lose_the_answer(head)
     head.slurm.answer_queue = raising(SILENCE)
-    head.tick(600)
+    head.tick(60, every_s=10)
     head.slurm.answer_queue = lambda: None
     head.tick(8)  # the controller is back and works off what waits in its socket
     assert len(head.slurm.submissions) == 1
     carry_out(head)
-    head.tick(600)
+    head.tick(60, every_s=10)
     assert len(head.slurm.submissions) == 1 and len(head.slurm.workers()) == 2
 
 
@@ -81,10 +81,10 @@ def test_of_two_jobs_of_a_node_the_running_one_is_kept(head: HeadNode) -> None:
 
 def test_a_controller_that_never_answers_is_not_stormed(head: HeadNode) -> None:
     head.slurm.answer_submit = raising(NO_ANSWER)
-    head.demand(20)
-    head.tick(3600)
+    head.demand(5)
+    head.tick(720, every_s=5)
     assert len(head.slurm.submissions) <= 25
-    assert head.launch_errors == [] and len(head.listed) == 21
+    assert head.launch_errors == [] and len(head.listed) == 6
 
 
 def test_a_node_withdrawn_in_doubt_is_cancelled_when_it_turns_up(head: HeadNode) -> None:
