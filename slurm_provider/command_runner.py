@@ -111,7 +111,7 @@ class SlurmCommandRunner(CommandRunnerInterface):  # type: ignore[misc]  # Ray s
             else:
                 code = self._node.call(cmd, tty=False)
                 if code != 0:
-                    raise ClusterError(f"exit code {code}: {cmd}")
+                    raise ClusterError(f"a command of the set-up ended with exit code {code}: {cmd}")
         return ""
 
     def _wait(self) -> None:

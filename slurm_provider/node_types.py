@@ -30,6 +30,15 @@ class NodeType:
     labels: Mapping[str, str]
     gpu_type: str | None  # as Slurm calls it
 
+    @property
+    def planned_labels(self) -> dict[str, str]:
+        """Labels its nodes will carry for certain: Ray launches for no other ``label_selector``."""
+        planned = {"slurm/node-type": self.name}
+        accelerator = accelerator_type(self.gpu_type)
+        if accelerator and self.resources.get("GPU"):
+            planned["ray.io/accelerator-type"] = accelerator
+        return {**planned, **self.labels}
+
 
 def read_node_type(name: str, section: Mapping[str, Any], defaults: Mapping[str, Any]) -> NodeType:
     """Validate one node type; raises ConfigError."""

@@ -69,10 +69,11 @@ class Fleet:
     # -- reading ---------------------------------------------------------------------------
 
     def nodes(self, max_age_s: float = 0.5) -> list[Node]:
-        """Living nodes: held, queued, running. Raises SlurmUnavailable rather than guess."""
+        """What Ray should count: held, queued and running nodes. Raises SlurmUnavailable rather
+        than guess."""
         self._ensure_fresh(max_age_s)
         with self._state.lock:
-            return self._state.ledger.live()
+            return self._state.ledger.tell() if self._watched else self._state.ledger.live()
 
     def remaining(self) -> list[Node]:
         """All nodes that may still hold something of Slurm's, asked freshly."""

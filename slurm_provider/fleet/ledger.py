@@ -47,6 +47,8 @@ class Node:
     cancel_asked: bool = False
     cancelled: bool = False  # and Slurm accepted it
     joined_at: float | None = None  # Ray, as far as its report was read
+    was_told: bool = False  # Ray was told of it
+    is_news: bool = False  # it ended before Ray was told of it
     ended: str | None = None  # why it is gone for good
     misses: int = 0
     missing_since: float = 0.0
@@ -136,6 +138,7 @@ class Ledger:
             elif job.state.is_terminal:
                 node.ended = _end_words(job)
                 if identifier in known:  # of an earlier process's nodes we did not see the life
+                    node.is_news = not node.was_told
                     ended.append(node)
         for node in self.nodes.values():
             if node.node_id not in listed and _is_missing(node, asked_at, now):
@@ -157,12 +160,24 @@ class Ledger:
     def forget_ended(self, keep: Iterable[str] = ()) -> None:
         """Drop nodes that ended and that Slurm no longer lists, so a long life stays small."""
         kept = set(keep)
-        gone = [i for i, n in self.nodes.items() if n.ended and n.misses and i not in kept]
+        gone = [
+            identifier
+            for identifier, node in self.nodes.items()
+            if node.ended and node.misses and not node.is_news and identifier not in kept
+        ]
         for identifier in gone:
             del self.nodes[identifier]
 
     def live(self) -> list[Node]:
         return [node for node in self.nodes.values() if node.is_live]
+
+    def tell(self) -> list[Node]:
+        """What to tell Ray: living nodes, and once more those that ended before it was told of
+        them. Ray waits ten minutes for a node that it asked for and never saw."""
+        told = [node for node in self.nodes.values() if node.is_live or node.is_news]
+        for node in told:
+            node.was_told, node.is_news = True, False
+        return told
 
     def remaining(self) -> list[Node]:
         """Everything that may still hold something: also what is cancelled or completing."""

@@ -6,6 +6,10 @@ ray_slurm_cluster_dir=$1
 ray_slurm_code=$2
 ray_slurm_launch=$3
 unset LC_ALL # sbatch ran in the C locale, so that its answers can be read
+if [ ! -d "$ray_slurm_cluster_dir/launches" ]; then
+    echo "[job] $ray_slurm_cluster_dir is not visible on $HOSTNAME: provider.cluster_dir must be shared" >&2
+    exit 1
+fi
 # Shell lines from provider.environment, as the user wrote them.
 # shellcheck source=/dev/null
 . "$ray_slurm_cluster_dir/launches/$ray_slurm_launch.activate" || {

@@ -276,3 +276,12 @@ def test_rays_limits_are_read_by_this_ray() -> None:
     )
     for name in autoscaler_env(parse_provider({})):
         assert f'"{name}"' in sources, name
+
+
+def test_a_node_type_on_another_slurm_cluster_is_refused(config: Config) -> None:
+    name, section = next(iter(config["available_node_types"].items()))
+    section["node_config"]["clusters"] = "other"
+    message = refusal(config)
+    assert repr(name) in message
+    assert "'other'" in message
+    assert "provider.defaults" in message

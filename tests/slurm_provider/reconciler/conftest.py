@@ -21,13 +21,19 @@ def _quiet_ray() -> Iterator[None]:
 
 
 @pytest.fixture
-def make_head(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., HeadNode]:
-    """A running cluster without workers; keyword arguments are keys of ``provider:``."""
+def make_head(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., HeadNode]]:
+    """A running cluster without workers; keyword arguments are keys of ``provider:``.
+
+    No tick may end in an exception that the watcher does not expect.
+    """
+    made: list[HeadNode] = []
 
     def make(**provider: Any) -> HeadNode:
-        return HeadNode(tmp_path, monkeypatch, provider)
+        made.append(HeadNode(tmp_path, monkeypatch, provider))
+        return made[0]
 
-    return make
+    yield make
+    assert [head.surprises for head in made if head.surprises] == []
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 import yaml
+from ray.autoscaler.v2 import scheduler
 from ray.autoscaler.v2.instance_manager import common, config, reconciler
 from ray.autoscaler.v2.instance_manager import node_provider as adapter
 from ray.autoscaler.v2.instance_manager.instance_manager import InstanceManager
@@ -56,7 +57,7 @@ class Clock:
 
     def as_module(self) -> Any:
         """In place of the module ``time`` in Ray's modules."""
-        return SimpleNamespace(time=self, time_ns=lambda: int(self.now * 1e9))
+        return SimpleNamespace(time=self, monotonic=self, time_ns=lambda: int(self.now * 1e9))
 
 
 class HeadNode:
@@ -108,6 +109,7 @@ class HeadNode:
         )
         self._next_look = 0.0
         self.launch_errors: list[str] = []
+        self.surprises: list[Exception] = []
         self.skipped_ticks = 0
 
     def write_config(self) -> None:
@@ -132,6 +134,8 @@ class HeadNode:
             self.fleet.tick()
         except SlurmError:
             pass
+        except Exception as error:  # the watcher's thread survives it, too
+            self.surprises.append(error)
         self._next_look = self.clock.now + self.fleet.poll_interval_s()
 
     def _reconcile(self) -> None:
@@ -230,7 +234,7 @@ class HeadNode:
         monkeypatch.setattr(cluster, "Fleet", make_fleet)
         monkeypatch.setattr(cluster, "Watcher", _NoThread)
         monkeypatch.setattr(cluster, "SlurmClient", lambda *_, **__: self.slurm)
-        for module in (common, reconciler, adapter):
+        for module in (common, reconciler, adapter, scheduler):
             if hasattr(module, "time"):
                 monkeypatch.setattr(module, "time", self.clock.as_module())
         # Ray reads these once, when it is imported: here as on the head (bootstrap.autoscaler_env).

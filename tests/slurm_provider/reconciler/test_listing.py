@@ -30,7 +30,7 @@ def test_a_listing_without_the_head_is_not_believed(head: HeadNode) -> None:
     assert len(head.listed) == 4
     head.tick(3)
     head.slurm.hidden = set()
-    head.tick(2000, every_s=5)  # longer than any time-out of Ray's that kills a stranger
+    head.tick(720, every_s=10)  # longer than any time-out of Ray's that kills a stranger
     assert_untouched(head)
 
 
@@ -85,8 +85,8 @@ def test_during_a_long_silence_ray_decides_nothing(head: HeadNode) -> None:
     head.tick(130)
     skipped = head.skipped_ticks
     head.demand(5)
-    head.tick(600)
-    assert head.skipped_ticks == skipped + 600
+    head.tick(300)
+    assert head.skipped_ticks == skipped + 300
     assert len(head.slurm.submissions) == 1
 
 
@@ -98,7 +98,7 @@ def test_after_a_silence_nothing_was_killed_or_launched_twice(head: HeadNode) ->
     head.slurm.answer_queue = raising(SILENCE)
     head.tick(360, every_s=10)
     head.slurm.answer_queue = lambda: None
-    head.tick(300, every_s=2)
+    head.tick(100, every_s=5)
     assert len(head.slurm.submissions) == 2 and head.slurm.cancelled == []
     assert len(head.slurm.workers(JobState.RUNNING)) == 3
     assert len(head.slurm.workers(JobState.PENDING)) == 2

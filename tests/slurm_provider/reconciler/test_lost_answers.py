@@ -33,7 +33,8 @@ def test_a_job_that_appears_late_is_taken_up(head: HeadNode) -> None:
     carry_out(head)
     head.tick(60, every_s=10)
     assert len(head.slurm.submissions) == 1 and head.slurm.cancelled == []
-    assert sorted(head.listed)[:2] == sorted(node_of(job) for job in head.slurm.workers())
+    nodes = [node_of(job) for job in head.slurm.workers()]
+    assert len(nodes) == 2 and head.listed == sorted([*nodes, "headlaunch-0"])
 
 
 def test_one_that_never_appears_is_submitted_again(head: HeadNode) -> None:
@@ -81,10 +82,10 @@ def test_of_two_jobs_of_a_node_the_running_one_is_kept(head: HeadNode) -> None:
 
 def test_a_controller_that_never_answers_is_not_stormed(head: HeadNode) -> None:
     head.slurm.answer_submit = raising(NO_ANSWER)
-    head.demand(5)
-    head.tick(720, every_s=5)
+    head.demand(2)
+    head.tick(360, every_s=10)
     assert len(head.slurm.submissions) <= 25
-    assert head.launch_errors == [] and len(head.listed) == 6
+    assert head.launch_errors == [] and len(head.listed) == 3
 
 
 def test_a_node_withdrawn_in_doubt_is_cancelled_when_it_turns_up(head: HeadNode) -> None:

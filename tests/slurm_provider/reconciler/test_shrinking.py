@@ -79,13 +79,12 @@ class TestTerminate:
     def test_a_failing_scancel_is_repeated_by_ray(self, head: HeadNode) -> None:
         head.demand(2)
         head.tick(3)
-        jobs = head.slurm.workers()
-        for job in jobs:
-            identifier = head.join(job)
-            head.tick(2)
-            head.raylet_dies(identifier)  # idle: Ray drained it, and ends the node next
+        identifiers = [head.join(job) for job in head.slurm.workers()]
         head.demand(0)
+        head.tick(3)
         head.slurm.answer_cancel = raising(SlurmUnavailable("scancel: no answer"))
+        for identifier in identifiers:
+            head.raylet_dies(identifier)  # idle: Ray drained it, and ends the node next
         head.tick(5)
         assert len(workers_listed(head)) == 2 and len(head.slurm.workers()) == 2
         head.slurm.answer_cancel = lambda: None
