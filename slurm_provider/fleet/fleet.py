@@ -150,7 +150,7 @@ class Fleet:
             self._edge.stop(place)
         with self._state.lock:
             for node in in_slurm:
-                node.cancelled = True
+                node.cancelled_at = self._clock()
 
     def sweep(self, timeout_s: float) -> bool:
         """Cancel whatever Slurm still lists of this cluster until nothing is; True when clean."""
@@ -215,7 +215,7 @@ class Fleet:
         if self._watched:
             if age_s is None or age_s > STALE_S:
                 raise SlurmUnavailable(f"no listing from Slurm: {self._problem}")
-        elif age_s is None or age_s > max_age_s:
+        elif age_s is None or age_s >= max_age_s:
             self.refresh()
 
     def _look_at_edge(self) -> None:

@@ -45,7 +45,7 @@ class Node:
     held: str | None = None  # why it is not submitted yet
     on_edge: bool = False  # a head outside Slurm; its life is judged by fleet/edge.py
     cancel_asked: bool = False
-    cancelled: bool = False  # and Slurm accepted it
+    cancelled_at: float | None = None  # when Slurm accepted it
     joined_at: float | None = None  # Ray, as far as its report was read
     was_told: bool = False  # Ray was told of it
     is_news: bool = False  # it ended before Ray was told of it
@@ -58,7 +58,7 @@ class Node:
     def is_live(self) -> bool:
         """True while Ray should count it: held, queued or running."""
         ending = self.job is not None and self.job.state.is_ending
-        return self.ended is None and not self.cancelled and not ending
+        return self.ended is None and self.cancelled_at is None and not ending
 
     @property
     def is_running(self) -> bool:
@@ -72,6 +72,11 @@ class Node:
         if self.held is not None or self.on_edge or not self.is_live:
             return False
         return self.job is None or self.job.state.is_pending
+
+    @property
+    def has_started(self) -> bool:
+        """As far as Slurm's last word goes."""
+        return self.job is not None and not self.job.state.is_pending
 
     @property
     def slurm_id(self) -> str | None:
@@ -92,6 +97,7 @@ class Ledger:
     def __init__(self, uuid: str) -> None:
         self.uuid = uuid
         self.nodes: dict[str, Node] = {}
+        self._told: set[str] = set()  # Ray asks about these next, one by one
 
     def add(self, identity: JobIdentity, index: int) -> Node:
         """A node we are about to submit or hold."""
@@ -159,11 +165,11 @@ class Ledger:
 
     def forget_ended(self, keep: Iterable[str] = ()) -> None:
         """Drop nodes that ended and that Slurm no longer lists, so a long life stays small."""
-        kept = set(keep)
+        kept = self._told.union(keep)
         gone = [
             identifier
             for identifier, node in self.nodes.items()
-            if node.ended and node.misses and not node.is_news and identifier not in kept
+            if node.ended and node.misses and identifier not in kept
         ]
         for identifier in gone:
             del self.nodes[identifier]
@@ -177,6 +183,7 @@ class Ledger:
         told = [node for node in self.nodes.values() if node.is_live or node.is_news]
         for node in told:
             node.was_told, node.is_news = True, False
+        self._told = {node.node_id for node in told}
         return told
 
     def remaining(self) -> list[Node]:
@@ -210,6 +217,9 @@ def _is_missing(node: Node, asked_at: float, now: float) -> bool:
         return False
     if node.job is None and (node.submitted_at is None or node.submitted_at >= asked_at):
         return False  # not submitted, or after the question: the answer cannot know it
+    if node.cancelled_at is not None and node.cancelled_at < asked_at and not node.has_started:
+        # Slurm keeps no record of array tasks that were cancelled in the queue (seen on 22.05).
+        return True
     if node.misses == 0:
         node.missing_since = asked_at
     node.misses += 1

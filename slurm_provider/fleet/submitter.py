@@ -63,16 +63,16 @@ class Submitter:
     def sizes(self, count: int) -> list[int]:
         """Launch sizes: one array job, or several where the site's MaxArraySize is smaller.
 
-        Raises SlurmUnavailable.
+        Raises SlurmError if Slurm cannot say now.
         """
         if count == 1:
             return [1]
         if self._array_limit is None:
             try:
                 self._array_limit = self._client.config().max_array_size
-            except SlurmUnavailable:
-                raise
             except SlurmError as error:
+                if error.transient:
+                    raise
                 logger.warning("the site's MaxArraySize is unknown, so no arrays: %s", error)
                 self._array_limit = 0
         limit = self._array_limit - 1  # MaxArraySize is the highest index plus one

@@ -11,6 +11,7 @@ import re
 import secrets
 import shlex
 import shutil
+import signal
 import subprocess
 import textwrap
 from collections.abc import Iterator, Mapping
@@ -105,15 +106,12 @@ class Cluster:
     def run(self, *argv: str, timeout_s: float = 60, check: bool = True) -> Done:
         """Any command in this cluster's folder on the edge node."""
         self._note_nodes()
-        done = subprocess.run(
-            self.argv(*argv), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT, text=True, timeout=timeout_s, cwd=ROOT, check=False,
-        )  # fmt: skip
-        output = _ANSI.sub("", done.stdout)
+        with self.background(list(argv)) as process:
+            output = _ANSI.sub("", process.communicate(timeout=timeout_s)[0])
         self._note_nodes()
         if check:
-            assert done.returncode == 0, f"{shlex.join(argv)}: {done.returncode}\n{output}"
-        return Done(done.returncode, output)
+            assert process.returncode == 0, f"{shlex.join(argv)}: {process.returncode}\n{output}"
+        return Done(process.returncode, output)
 
     def argv(self, *argv: str) -> list[str]:
         """The same as a command line for Popen with ``cwd=ROOT``."""
@@ -150,17 +148,17 @@ class Cluster:
         """A command on the edge node for as long as the block lasts; both streams in stdout."""
         process = subprocess.Popen(
             self.argv(*argv), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT, text=True, cwd=ROOT,
+            stderr=subprocess.STDOUT, text=True, cwd=ROOT, start_new_session=True,
         )  # fmt: skip
         try:
             yield process
         finally:
-            process.terminate()
-            try:
-                process.communicate(timeout=10)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.communicate(timeout=10)
+            # The whole session: srun, which Ray's command started, would live on without it.
+            for signum in (signal.SIGTERM, signal.SIGKILL):
+                with contextlib.suppress(ProcessLookupError, subprocess.TimeoutExpired):
+                    os.killpg(process.pid, signum)
+                    process.communicate(timeout=10)
+            process.wait(timeout=10)
 
     # -- what is known of it -----------------------------------------------------------------
 

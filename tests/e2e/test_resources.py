@@ -80,12 +80,13 @@ def test_labels_of_the_yaml_are_on_the_node(seen: Any) -> None:
 
 
 _LOOK = """
-def look():
-    return {"visible": os.environ.get("CUDA_VISIBLE_DEVICES"), "ids": ray.get_gpu_ids()}
+class Look:  # an actor holds its node until both have looked
+    def look(self):
+        return {"visible": os.environ.get("CUDA_VISIBLE_DEVICES"), "ids": ray.get_gpu_ids()}
 on_gpu = ray.remote(num_gpus=1, num_cpus=1, accelerator_type="A100",
-                    label_selector={"ray.io/accelerator-type": "A100"})(look)
-on_cpu = ray.remote(num_cpus=2)(look)
-gpu, cpu = ray.get([on_gpu.remote(), on_cpu.remote()])
+                    label_selector={"ray.io/accelerator-type": "A100"})(Look).remote()
+on_cpu = ray.remote(num_cpus=2, label_selector={"slurm/node-type": "cpu"})(Look).remote()
+gpu, cpu = ray.get([on_gpu.look.remote(), on_cpu.look.remote()])
 nodes = {n["Labels"]["slurm/node-type"]: n for n in ray.nodes() if n["Alive"]}
 result = {"gpu": gpu, "cpu": cpu, "nodes": nodes}
 """

@@ -193,6 +193,10 @@ class HeadNode:
         """What the provider tells Ray."""
         return sorted(self._adapter.get_non_terminated())
 
+    def launch(self, node_type: str, count: int) -> None:
+        """As a thread of Ray's launch pool does."""
+        self._adapter._launch_nodes_by_type(node_type, count, "request")
+
     def terminate(self, *identifiers: str) -> None:
         """As Ray's terminate thread does."""
         self._adapter._v1_terminate_nodes(list(identifiers))

@@ -49,9 +49,7 @@ class SlurmInMemory:
     def queue(self) -> list[Job]:
         self.commands += 1
         self.answer_queue()
-        with self._lock:
-            jobs = list(self.jobs.values())
-        return [job for job in jobs if job.job_id not in self.hidden]
+        return [job for job in self._all() if job.job_id not in self.hidden]
 
     def cancel(self, job_ids: Iterable[str]) -> None:
         self.commands += 1
@@ -91,9 +89,10 @@ class SlurmInMemory:
 
     def set_state(self, job_id: str, state: JobState, reason: str = "None") -> None:
         nodelist = "" if state.is_pending else "n1"
-        self.jobs[job_id] = replace(
-            self.jobs[job_id], state=state, reason=reason, nodelist=nodelist
-        )
+        with self._lock:
+            job = self.jobs[job_id]
+            if not job.state.is_terminal:
+                self.jobs[job_id] = replace(job, state=state, reason=reason, nodelist=nodelist)
 
     def forget_finished(self) -> None:
         """MinJobAge has passed."""
@@ -103,11 +102,15 @@ class SlurmInMemory:
         """Worker jobs, living ones if no state is named."""
         return [
             job
-            for job in self.jobs.values()
+            for job in self._all()
             if (identity := parse_job_name(job.name)) is not None
             and identity.kind == WORKER
             and (job.state in states if states else job.state.is_live)
         ]
+
+    def _all(self) -> list[Job]:
+        with self._lock:
+            return list(self.jobs.values())
 
 
 def raising(error: BaseException) -> Callable[..., Any]:

@@ -16,10 +16,10 @@ def array_sizes(head: HeadNode) -> list[int | None]:
 
 
 def test_a_demand_for_many_nodes_is_one_array(head: HeadNode) -> None:
-    head.demand(200)
-    head.tick(10)
-    assert array_sizes(head) == [200]
-    assert len(head.instances("ALLOCATED")) == 200
+    head.demand(50)
+    head.tick(3)
+    assert array_sizes(head) == [50]
+    assert len(head.instances("ALLOCATED")) == 50
 
 
 def test_a_demand_for_one_node_is_one_plain_job(head: HeadNode) -> None:

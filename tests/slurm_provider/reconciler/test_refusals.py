@@ -66,8 +66,8 @@ class TestRefusedForNow:
 
     def test_it_is_tried_again_with_growing_waits_and_never_paused(self, head: HeadNode) -> None:
         head.slurm.answer_submit = raising(self.FULL)
-        head.demand(5)
-        head.tick(720, every_s=5)
+        head.demand(2)
+        head.tick(360, every_s=10)
         assert 8 <= len(head.slurm.submissions) <= 25
         assert head.launch_errors == []
         assert held_reasons(head) == {str(self.FULL)}
@@ -91,7 +91,7 @@ class TestBrokenEnvironment:
     def test_a_day_of_it_costs_a_handful_of_jobs(self, head: HeadNode) -> None:
         self.fail_at_once(head)
         head.demand(5)
-        head.tick(24 * 12, every_s=300)
+        head.tick(24 * 6, every_s=600)
         assert len(head.slurm.submissions) == 1 + len(BACK_OFF_S)
         # The first launch is whole; then one node at a time tries it out.
         assert len(head.slurm.jobs) - 1 == 5 + len(BACK_OFF_S)
@@ -120,7 +120,7 @@ class TestBrokenEnvironment:
     def test_jobs_that_slurm_forgets_at_once_count_too(self, head: HeadNode) -> None:
         self.fail_at_once(head)
         head.demand(2)
-        for _ in range(720):
+        for _ in range(120):
             head.slurm.forget_finished()  # MinJobAge is shorter than our interval
             head.tick(1, every_s=5)
         assert len(head.slurm.submissions) == 1 + len(BACK_OFF_S)
@@ -143,7 +143,7 @@ class TestBrokenEnvironment:
         head.tick(3)
         self.fail_at_once(head)
         head.demand(2)
-        head.tick(720, every_s=5)
+        head.tick(120, every_s=5)
         assert len(head.slurm.submissions) == 2 + len(BACK_OFF_S)
 
     def test_one_bad_host_among_good_ones_costs_one_job_and_little_time(

@@ -1,0 +1,211 @@
+"""Clusters from Python, by the same steps and the same configuration as ``ray up`` and ``ray down``.
+
+For programs that make clusters (the Dagster glue does). Ray is imported on use, not with this
+module.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+from slurm_provider.access import NodeAccess
+from slurm_provider.cluster import Cluster
+from slurm_provider.errors import ClusterError
+from slurm_provider.fleet.ledger import Node
+from slurm_provider.slurm import SlurmError
+from slurm_provider.transport import Transport, TransportError
+from slurm_provider.transport.tunnel import Tunnel
+
+_SWEEP_TIMEOUT_S = 60.0
+_TUNNEL_TIMEOUT_S = 30.0
+
+
+@dataclass(frozen=True)
+class Head:
+    """Where a running head is."""
+
+    node_id: str
+    job_id: str
+    """Slurm's; empty for a head on the edge node."""
+    host: str
+    gcs_address: str
+    dashboard_port: int
+    """On the head's loopback; see :meth:`RayCluster.dashboard`."""
+    generation: str
+    """Changes whenever Ray is started anew."""
+
+
+class RayCluster:
+    """One cluster, described by a cluster YAML as a mapping.
+
+    Methods raise ConfigError, ClusterError, SlurmError or TransportError.
+    """
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        """Check the configuration; raises ConfigError. Nothing is connected yet."""
+        from ray.autoscaler._private.util import prepare_config
+
+        from slurm_provider import bootstrap
+
+        self._config = bootstrap.resolve(bootstrap.fillout(prepare_config(dict(config))))
+        self._cluster = Cluster(self._config["provider"], self._config["cluster_name"])
+
+    @property
+    def name(self) -> str:
+        return self._cluster.name
+
+    @property
+    def transport(self) -> Transport:
+        """Where Slurm's commands run and the cluster's directory is."""
+        return self._cluster.transport
+
+    @property
+    def directory(self) -> str:
+        """The cluster's directory on the shared file system."""
+        return self._cluster.store.paths.root
+
+    def token(self) -> str | None:
+        """Ray's token; None where authentication is off or the cluster was never made."""
+        return self._cluster.store.token()
+
+    def up(
+        self,
+        show: Callable[[str], None] = lambda words: None,
+        is_wanted: Callable[[], bool] = lambda: True,
+    ) -> Head:
+        """Make the cluster, or attach to the one that lives; waits as long as Slurm's queue does.
+
+        ``show`` gets the head's state in words while it waits; ``is_wanted`` turning False ends
+        the wait with a ClusterError and leaves the job queued.
+        """
+        with _as_cluster_error():
+            node_id = self._head_node_id() or self._create_head()
+            access = NodeAccess(self._cluster, node_id)
+            access.wait_ready(show, is_wanted)
+            if self.head() is None:
+                self._start(access)
+        head = self.head()
+        if head is None:
+            raise ClusterError(f"the head of cluster {self.name!r} left while it was starting")
+        return head
+
+    def head(self) -> Head | None:
+        """The head as its agent published it, None while Ray does not run on it."""
+        values = self._cluster.store.head()
+        if values is None:
+            return None
+        return Head(
+            node_id=values["node_id"],
+            job_id=values["job_id"],
+            host=values["host"],
+            gcs_address=values["gcs_address"],
+            dashboard_port=values["dashboard_port"],
+            generation=values["generation"],
+        )
+
+    def nodes(self) -> list[Node]:
+        """Living nodes by Slurm's word, asked now; empty for a cluster that was never made."""
+        return self._cluster.fleet.nodes() if self._cluster.was_made else []
+
+    def remaining(self) -> list[Node]:
+        """Also what is cancelled or completing."""
+        return self._cluster.fleet.remaining() if self._cluster.was_made else []
+
+    def dashboard(self, local_port: int = 0) -> Tunnel:
+        """A local port that leads to the dashboard and job API; close it after use."""
+        head = self.head()
+        if head is None:
+            raise ClusterError(f"cluster {self.name!r} has no running head")
+        tunnel = NodeAccess(self._cluster, head.node_id).tunnel(head.dashboard_port, local_port)
+        try:
+            tunnel.wait_ready(_TUNNEL_TIMEOUT_S)
+        except TransportError:
+            tunnel.close()
+            raise
+        return tunnel
+
+    def log_tail(self, node_id: str, lines: int = 20) -> str:
+        """The last lines that a node printed."""
+        return self._cluster.store.log_tail(node_id, lines)
+
+    def down(self) -> None:
+        """End all nodes and remove the directory; a cluster that is gone already is fine."""
+        if not self._cluster.was_made:
+            return
+        store, fleet = self._cluster.store, self._cluster.fleet
+        store.close()  # first: the autoscaler must not replace what we end
+        fleet.cancel([node.node_id for node in fleet.nodes()])
+        if not fleet.sweep(_SWEEP_TIMEOUT_S):
+            raise ClusterError(f"Slurm still lists jobs of cluster {self.name!r}; try again")
+        store.remove(keep_logs=self._cluster.config.keep_logs)
+        self._cluster.forget()
+
+    # -- inside ----------------------------------------------------------------------------
+
+    def _head_node_id(self) -> str | None:
+        heads = [node.node_id for node in self.nodes() if node.kind == "head"]
+        return heads[0] if heads else None
+
+    def _create_head(self) -> str:
+        from ray.autoscaler import tags
+        from ray.autoscaler._private.util import hash_launch_conf
+
+        head_type = self._config["head_node_type"]
+        node_config = self._config["available_node_types"][head_type]["node_config"]
+        # The tags that `ray up` would set, so that it takes this head for its own.
+        created = self._provider().create_node(
+            node_config,
+            {
+                tags.TAG_RAY_NODE_KIND: tags.NODE_KIND_HEAD,
+                tags.TAG_RAY_USER_NODE_TYPE: head_type,
+                tags.TAG_RAY_LAUNCH_CONFIG: hash_launch_conf(node_config, self._config["auth"]),
+                tags.TAG_RAY_NODE_NAME: f"ray-{self.name}-head",
+                tags.TAG_RAY_NODE_STATUS: tags.STATUS_UP_TO_DATE,
+            },
+            1,
+        )
+        self._cluster.forget()  # the provider made the directory behind our back
+        return str(next(iter(created)))
+
+    def _start(self, access: NodeAccess) -> None:
+        """What `ray up` does on a head: files, set-up commands, Ray."""
+        remote = self._provider().prepare_for_head_node(self._config)
+        remote["file_mounts"] = {target: target for target in self._config["file_mounts"]}
+        access.write_bootstrap_config(json.dumps(remote).encode())
+        for target, source in self._config["file_mounts"].items():
+            access.place_mount(source, target, self._config.get("rsync_exclude") or [])
+        commands = [*self._config["initialization_commands"], *self._config["head_setup_commands"]]
+        for command in commands:
+            code, output = access.capture(command, timeout_s=24 * 3600)
+            if code != 0:
+                raise ClusterError(f"{command} ended with exit code {code} on the head: {output}")
+        identity = {
+            "RAY_enable_autoscaler_v2": "1",
+            "RAY_CLOUD_INSTANCE_ID": access.node_id,
+            "RAY_NODE_TYPE_NAME": self._config["head_node_type"],
+        }
+        for command in self._config["head_start_ray_commands"]:
+            access.start_ray(command, identity)
+
+    def _provider(self) -> Any:
+        from slurm_provider.node_provider import SlurmNodeProvider
+
+        return SlurmNodeProvider(self._config["provider"], self.name)
+
+
+@contextlib.contextmanager
+def _as_cluster_error() -> Iterator[None]:
+    """The provider speaks click, for Ray's commands."""
+    try:
+        yield
+    except click.ClickException as error:
+        cause = error.__cause__
+        if isinstance(cause, (ClusterError, SlurmError, TransportError)):
+            raise cause from None
+        raise ClusterError(error.message) from None

@@ -1,0 +1,108 @@
+"""A cluster's life: changed, restarted, taken down in the middle of everything."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.e2e.cluster import Cluster, config, node_type
+from tests.e2e.conftest import MakeCluster
+from tests.sandbox_fixture import wait_for
+
+pytestmark = pytest.mark.sandbox
+
+
+@pytest.fixture(scope="module")
+def life(make_module_cluster: MakeCluster) -> Iterator[Cluster]:
+    """A cluster with one worker, which the tests of this file may change and restart."""
+    types = {"cpu": node_type(min_workers=1, max_workers=1)}
+    cluster = make_module_cluster("life", config(types))
+    cluster.up()
+    yield cluster
+
+
+def test_changed_limits_reach_a_running_cluster(life: Cluster) -> None:
+    life.wait_for_workers(1)
+    before = life.head()
+
+    life.content["available_node_types"]["cpu"].update(min_workers=2, max_workers=2)
+    life.write()
+    life.up("--no-restart")
+
+    life.wait_for_workers(2)
+    assert life.head() == before
+
+
+def test_workers_join_a_restarted_head_in_place_and_take_work(life: Cluster) -> None:
+    life.wait_for_workers(life.content["available_node_types"]["cpu"]["min_workers"])
+    jobs, before = life.jobs(), life.head()
+
+    life.up()
+
+    assert life.head()["generation"] != before["generation"]
+    assert life.head()["job_id"] == before["job_id"]
+    took_work = life.ask(_ON_EVERY_WORKER.format(len(jobs) - 1))
+    assert life.jobs() == jobs
+    assert sorted(took_work) == sorted(report["node_id"] for report in life.workers())
+
+
+def test_ray_down_leaves_nothing_while_jobs_wait_and_demand_goes_on(
+    make_cluster: MakeCluster,
+) -> None:
+    waits = node_type(min_workers=2, max_workers=2, node_config={"partition": "down"})
+    runs = node_type(min_workers=1, max_workers=1)
+    cluster = make_cluster("down", config({"runs": runs, "waits": waits}))
+    cluster.up()
+    cluster.wait_for_workers(1)
+    wait_for(lambda: list(cluster.jobs("waits").values()) == ["PENDING", "PENDING"], 20)
+
+    with cluster.asking("time.sleep(600)"):
+        cluster.ask("from ray.autoscaler.sdk import request_resources\n"
+                    "request_resources(num_cpus=100)\nresult = 0")  # fmt: skip
+        cluster.down()
+        cluster.assert_nothing_is_left()
+
+
+def test_ray_exec_stop_runs_the_command_and_leaves_nothing(make_cluster: MakeCluster) -> None:
+    cluster = make_cluster("stop", config({"cpu": node_type(min_workers=1, max_workers=1)}))
+    cluster.up()
+    cluster.wait_for_workers(1)
+
+    done = cluster.ray("exec", "--stop", "echo the last words")
+
+    assert "the last words" in done.output
+    cluster.assert_nothing_is_left()
+
+
+def test_ray_down_of_a_cluster_that_is_gone_is_harmless(make_cluster: MakeCluster) -> None:
+    done = make_cluster("never").down()
+
+    assert "Traceback" not in done.output
+
+
+def test_workers_leave_when_somebody_cancels_the_head(make_cluster: MakeCluster) -> None:
+    types = {
+        "cpu": node_type(min_workers=1, max_workers=1),
+        "waits": node_type(min_workers=1, max_workers=1, node_config={"partition": "down"}),
+    }
+    cluster = make_cluster("beheaded", config(types, head_timeout_s=5))
+    cluster.up()
+    cluster.wait_for_workers(1)
+    wait_for(lambda: cluster.jobs("waits"), 20)
+
+    cluster.run("scancel", cluster.head()["job_id"])
+
+    wait_for(lambda: cluster.jobs() == {}, 60, poll_s=0.5)
+    assert cluster.processes() == []
+    assert cluster.temp_dirs() == []
+
+
+_ON_EVERY_WORKER = """
+@ray.remote(num_cpus=1)
+class Worker:
+    def name(self):
+        return os.environ["RAY_CLOUD_INSTANCE_ID"]
+workers = [Worker.remote() for _ in range({})]
+result = ray.get([worker.name.remote() for worker in workers])
+"""
