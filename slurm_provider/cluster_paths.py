@@ -26,6 +26,7 @@ class ClusterPaths:
         self.launches = join(root, "launches")
         self.nodes = join(root, "nodes")
         self.logs = join(root, "logs")
+        self.leases = join(root, "leases")  # who wants the cluster, see agent/leases.py
         self.mounts = join(root, "mounts")
 
     def launch(self, launch: str) -> str:

@@ -152,6 +152,10 @@ class ProviderConfig(_Section):
     autoscaler_interval_s: int = Field(
         1, ge=1, description="Seconds between two looks of Ray's autoscaler at the demand."
     )
+    unleased_timeout_s: int | None = Field(
+        None, ge=0, description="The cluster takes itself down so many seconds after its last "
+        "lease ended (programs such as the Dagster glue hold leases); default: never."
+    )  # fmt: skip
     keep_logs: bool = Field(
         False, description="Copy Ray's logs of each node to `cluster_dir/logs` and keep these "
         "after `ray down`."

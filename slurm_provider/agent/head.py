@@ -7,12 +7,15 @@ runs here and not in an ``srun`` step, because most sites kill a step's processe
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
 import signal
 import time
 from dataclasses import dataclass
 
-from slurm_provider.agent.files import read_json, write_json
+from slurm_provider.agent.files import read_json, write_json, write_text
+from slurm_provider.agent.leases import LeaseWatch, read_leases
 from slurm_provider.agent.node import Node, RayRuntime
 from slurm_provider.agent.ray_start import head_options, metrics_port
 
@@ -20,6 +23,7 @@ _FAST_POLL_S = 0.05  # while `ray up` is at work; a listing of one folder
 _SLOW_POLL_S = 0.5
 _FAST_FOR_S = 60.0
 _HEARTBEAT_S = 10.0
+_LEASE_POLL_S = 2.0
 _WITHDRAW_TIMEOUT_S = 3.0  # Slurm kills us KillWait after SIGTERM
 _RESTARTS = 3  # of a Ray that died by itself, within the window
 _RESTART_WINDOW_S = 600.0
@@ -50,6 +54,9 @@ class Head:
         self._published = False
         self._restarts: list[float] = []
         self._seen: set[str] = set()
+        timeout_s = node.spec.values.get("unleased_timeout_s")
+        self._leases = None if timeout_s is None else LeaseWatch(timeout_s, time.monotonic())
+        self._next_lease_check = 0.0
 
     def run(self) -> int:
         node = self._node
@@ -77,6 +84,8 @@ class Head:
                 return self._leave("the cluster is being taken down")
             if os.path.exists(self._paths.stop(node.spec.node_id)):
                 return self._leave("stopped")
+            if self._is_unwanted():
+                return self._abandon()
             if signal.SIGUSR2 in signums:
                 self._stop()
             if self._take_request():
@@ -85,6 +94,26 @@ class Head:
             if time.monotonic() > next_heartbeat:
                 next_heartbeat = time.monotonic() + _HEARTBEAT_S
                 node.report(heartbeat=time.time())
+
+    def _is_unwanted(self) -> bool:
+        now = time.monotonic()
+        if self._leases is None or now < self._next_lease_check:
+            return False
+        self._next_lease_check = now + _LEASE_POLL_S
+        return self._leases.is_unwanted(read_leases(self._paths.leases), now)
+
+    def _abandon(self) -> int:
+        """Nobody holds a lease any more: take the whole cluster down, as `ray down` would."""
+        write_text(self._paths.closing, "")
+        self._withdraw_workers()
+        code = self._leave("nobody holds a lease on the cluster any more")
+        for name in os.listdir(self._paths.root):
+            if name != "logs" or not self._node.spec.values.get("keep_logs"):
+                path = os.path.join(self._paths.root, name)
+                shutil.rmtree(path) if os.path.isdir(path) else os.unlink(path)
+        with contextlib.suppress(OSError):
+            os.rmdir(self._paths.root)  # stays if the logs do
+        return code
 
     def _take_request(self) -> bool:
         names = sorted(

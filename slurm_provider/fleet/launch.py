@@ -68,6 +68,7 @@ def node_spec(
         "time_limit_s": _time_limit_s(request),
         "drain_lead_s": config.drain_lead_s,
         "head_timeout_s": config.head_timeout_s,
+        "unleased_timeout_s": config.unleased_timeout_s if is_head else None,
         "keep_logs": config.keep_logs,
         "bootstrap_config": f"{paths.node(f'{launch}-0')}/bootstrap.json" if is_head else None,
         "initialization_commands": list(request.initialization_commands),

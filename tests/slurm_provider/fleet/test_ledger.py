@@ -133,7 +133,7 @@ class TestLife:
     def test_a_cancelled_node_is_not_live_but_remains_until_it_is_gone(self, slurm: Slurm) -> None:
         (node,) = slurm.submit()
         slurm.list(job())
-        node.cancelled = True
+        node.cancelled_at = 1.0
         assert slurm.ledger.live() == [] and slurm.ledger.remaining() == [node]
         slurm.list(job(state=JobState.COMPLETING))
         assert slurm.ledger.remaining() == [node]

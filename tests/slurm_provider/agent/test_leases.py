@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from slurm_provider.agent.leases import LeaseWatch, read_leases
+
+
+def lease(renewal: int, ttl_s: float = 60) -> str:
+    return json.dumps({"ttl_s": ttl_s, "renewal": renewal})
+
+
+def test_a_cluster_that_nobody_ever_leased_is_unwanted_after_the_timeout() -> None:
+    watch = LeaseWatch(100, now=0)
+    assert not watch.is_unwanted({}, now=99)
+    assert watch.is_unwanted({}, now=100)
+
+
+def test_a_lease_that_is_renewed_keeps_the_cluster() -> None:
+    watch = LeaseWatch(10, now=0)
+    for now in range(0, 1000, 50):
+        assert not watch.is_unwanted({"a.json": lease(renewal=now)}, now=now)
+
+
+def test_a_lease_that_is_not_renewed_ends_after_its_time_to_live() -> None:
+    watch = LeaseWatch(10, now=0)
+    dead = {"a.json": lease(renewal=1)}
+    assert not watch.is_unwanted(dead, now=0)
+    assert not watch.is_unwanted(dead, now=59)
+    assert not watch.is_unwanted(dead, now=68)
+    assert watch.is_unwanted(dead, now=70)
+
+
+def test_another_lease_takes_over_from_one_that_ended() -> None:
+    watch = LeaseWatch(0, now=0)
+    assert not watch.is_unwanted({"a.json": lease(1)}, now=1)
+    assert not watch.is_unwanted({"b.json": lease(1)}, now=50)
+    assert not watch.is_unwanted({"b.json": lease(1)}, now=100)
+    assert watch.is_unwanted({"b.json": lease(1)}, now=110)
+
+
+def test_a_lease_that_was_given_back_counts_no_more() -> None:
+    watch = LeaseWatch(5, now=0)
+    assert not watch.is_unwanted({"a.json": lease(1)}, now=1)
+    assert not watch.is_unwanted({}, now=3)
+    assert watch.is_unwanted({}, now=6)
+
+
+def test_what_is_no_lease_keeps_nothing() -> None:
+    watch = LeaseWatch(0, now=0)
+    assert watch.is_unwanted({"a.json": "half a li", "b.json": "[]", "c.json": "{}"}, now=1)
+
+
+def test_leases_are_read_from_their_folder_and_a_missing_folder_has_none(tmp_path: Path) -> None:
+    assert read_leases(str(tmp_path / "leases")) == {}
+    (tmp_path / "a.json").write_text("x")
+    (tmp_path / "a.json.new").write_text("y")
+    assert read_leases(str(tmp_path)) == {"a.json": "x"}
