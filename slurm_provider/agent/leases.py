@@ -31,6 +31,7 @@ class LeaseWatch:
         self._seen = {name: self._seen[name] for name in leases}
         if any(now - since < _ttl_s(content) for content, since in self._seen.values()):
             self._last_leased = now
+            return False
         return now - self._last_leased >= self._timeout_s
 
 

@@ -217,12 +217,12 @@ def _is_missing(node: Node, asked_at: float, now: float) -> bool:
         return False
     if node.job is None and (node.submitted_at is None or node.submitted_at >= asked_at):
         return False  # not submitted, or after the question: the answer cannot know it
-    if node.cancelled_at is not None and node.cancelled_at < asked_at and not node.has_started:
-        # Slurm keeps no record of array tasks that were cancelled in the queue (seen on 22.05).
-        return True
     if node.misses == 0:
         node.missing_since = asked_at
     node.misses += 1
+    if node.cancelled_at is not None and node.cancelled_at < asked_at and not node.has_started:
+        # Slurm keeps no record of array tasks that were cancelled in the queue (seen on 22.05).
+        return True
     return node.misses >= MISSES_UNTIL_GONE and now - node.missing_since >= MISSING_FOR_S
 
 

@@ -117,7 +117,7 @@ def test_what_is_over_is_forgotten(head: HeadNode) -> None:
         head.clock.now += 10
         head.look()
     for _ in range(5):
-        head.clock.now += 20
+        head.tick(1, every_s=20)
         head.look()
     fleet = head.fleet
     assert list(fleet._state.ledger.nodes) == ["headlaunch-0"]
