@@ -16,7 +16,8 @@ from benchmarks.sandbox_user import SandboxUser
 
 ALIVE = "GCS lists it alive"
 TASK = "task runs"
-# A head that has just started, or just lost its workers, is still busy with that.
+# A head that has just started, or just lost its workers, is still busy with that; and ended right
+# after its task, a worker would be replaced for a demand that GCS has not yet seen go.
 _SETTLE_S = 5.0
 
 
@@ -71,6 +72,7 @@ def _moments(
     """Of the last node and task; the workers are ended afterwards."""
     moments = {ALIVE: max(answer["alive"]) - start, TASK: max(answer["begun"]) - start}
     moments |= cluster.worker_moments(start)
+    time.sleep(_SETTLE_S)
     cluster.cancel_workers()
     driver.wait_alive(1)
     return moments

@@ -70,6 +70,7 @@ class OurRay:
             "agent runs": float(report["agent_started"]),
             "`ray start` runs": (node / "ray-started.json").stat().st_mtime,
             "GCS answers": gcs,
+            "`ray start` done": float(json.loads((node / "node.json").read_text())["joined"]),
             "complete": complete,
         }
         return {name: moment - start for name, moment in moments.items()}

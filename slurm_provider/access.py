@@ -217,8 +217,8 @@ class NodeAccess:
         return (
             f"{answer['message']}\n--- last lines of {self._paths.log(self.node_id)}\n{tail}"
             if tail
-            else f"{answer['message']}; it left no log in {self._paths.logs}, so perhaps compute hosts "
-            "do not share that folder (provider.cluster_dir): `ray-slurm check` tries it"
+            else f"{answer['message']}; it left no log in {self._paths.logs}, so perhaps compute "
+            "hosts do not share that folder (provider.cluster_dir): `ray-slurm check` tries it"
         )
 
 

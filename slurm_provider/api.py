@@ -1,4 +1,4 @@
-"""Clusters from Python, by the same steps and the same configuration as ``ray up`` and ``ray down``.
+"""Clusters from Python, by the steps and with the configuration of ``ray up`` and ``ray down``.
 
 For programs that make clusters (the Dagster glue does). Ray is imported on use, not with this
 module.
@@ -47,14 +47,18 @@ class RayCluster:
     Methods raise ConfigError, ClusterError, SlurmError or TransportError.
     """
 
-    def __init__(self, config: Mapping[str, Any]) -> None:
-        """Check the configuration; raises ConfigError. Nothing is connected yet."""
+    def __init__(self, config: Mapping[str, Any], transport: Transport | None = None) -> None:
+        """Check the configuration; raises ConfigError. Nothing is connected yet.
+
+        ``transport`` is where Slurm's commands run, in place of ``provider.ssh``: for passwords
+        and one-time passwords, which do not belong into a configuration.
+        """
         from ray.autoscaler._private.util import prepare_config
 
         from slurm_provider import bootstrap
 
         self._config = bootstrap.resolve(bootstrap.fillout(prepare_config(dict(config))))
-        self._cluster = Cluster(self._config["provider"], self._config["cluster_name"])
+        self._cluster = Cluster(self._config["provider"], self._config["cluster_name"], transport)
 
     @property
     def name(self) -> str:
@@ -196,7 +200,9 @@ class RayCluster:
     def _provider(self) -> Any:
         from slurm_provider.node_provider import SlurmNodeProvider
 
-        return SlurmNodeProvider(self._config["provider"], self.name)
+        provider = SlurmNodeProvider(self._config["provider"], self.name)
+        provider._cluster = self._cluster  # with our transport
+        return provider
 
 
 @contextlib.contextmanager

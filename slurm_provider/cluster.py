@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Mapping
 from functools import cached_property
@@ -14,16 +13,22 @@ from slurm_provider.fleet.edge import EdgeHead
 from slurm_provider.fleet.fleet import Fleet
 from slurm_provider.fleet.store import ClusterStore
 from slurm_provider.fleet.watcher import Watcher
-from slurm_provider.slurm import SlurmClient, SlurmError
+from slurm_provider.slurm import SlurmClient
 from slurm_provider.transport import LocalTransport, Transport
 
 
 class Cluster:
-    """Built from the ``provider:`` section and the cluster's name; connects on first use."""
+    """Built from the ``provider:`` section and the cluster's name; connects on first use.
 
-    def __init__(self, section: Mapping[str, Any], name: str) -> None:
+    ``transport`` takes the place of ``provider.ssh``, for logins that no YAML can describe.
+    """
+
+    def __init__(
+        self, section: Mapping[str, Any], name: str, transport: Transport | None = None
+    ) -> None:
         self.section = section
         self.name = name
+        self._given_transport = transport
         self.config: ProviderConfig = parse_provider(section)
 
     @property
@@ -34,6 +39,8 @@ class Cluster:
     @cached_property
     def transport(self) -> Transport:
         """Where Slurm's commands run."""
+        if self._given_transport is not None:
+            return self._given_transport
         if self.config.ssh is None:
             return LocalTransport()
         return _ssh_transport(self.config.ssh)

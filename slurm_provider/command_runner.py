@@ -106,13 +106,18 @@ class SlurmCommandRunner(CommandRunnerInterface):  # type: ignore[misc]  # Ray s
                 self._wait()
             elif env is not None:
                 self._node.start_ray(cmd, _start_env(env))
-            elif cmd.startswith("mkdir -p "):
+            elif cmd in self._rays_own_mkdirs():
                 pass  # uploads make their folders; this would make them under the wrong home
             else:
                 code = self._node.call(cmd, tty=False)
                 if code != 0:
-                    raise ClusterError(f"a command of the set-up ended with exit code {code}: {cmd}")
+                    raise ClusterError(f"the set-up ended with exit code {code}: {cmd}")
         return ""
+
+    def _rays_own_mkdirs(self) -> set[str]:
+        """What Ray runs before it uploads a mount (ray/autoscaler/_private/updater.py)."""
+        mounts = self._cluster.section.get("_nodes", {}).get("file_mounts", [])
+        return {f"mkdir -p {os.path.dirname(target)}" for target in (_BOOTSTRAP_CONFIG, *mounts)}
 
     def _wait(self) -> None:
         shown = _StatusLine()

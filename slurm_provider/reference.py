@@ -17,7 +17,8 @@ def node_config_table() -> str:
     for option in sorted(OPTIONS.values(), key=lambda option: option.name):
         if option.owner == "user":
             newer = " (newer than Slurm 22.05)" if option.newer else ""
-            lines.append(f"| `{option.name}` | {_cell(option.kind.takes)} | {_cell(option.help)}{newer} |")
+            takes, meaning = _cell(option.kind.takes), _cell(option.help) + newer
+            lines.append(f"| `{option.name}` | {takes} | {meaning} |")
     return "\n".join(lines)
 
 
@@ -31,8 +32,12 @@ def refused_table() -> str:
 
 
 def with_tables(text: str) -> str:
-    """``text`` with what stands between ``<!-- table NAME -->`` and ``<!-- end -->`` made anew."""
-    tables = {"provider": markdown_table, "node_config": node_config_table, "refused": refused_table}
+    """``text`` with what is between ``<!-- table NAME -->`` and ``<!-- end -->`` made anew."""
+    tables = {
+        "provider": markdown_table,
+        "node_config": node_config_table,
+        "refused": refused_table,
+    }
     return re.sub(
         r"(<!-- table (\w+) -->\n).*?(\n<!-- end -->)",
         lambda match: f"{match[1]}{tables[match[2]]()}{match[3]}",

@@ -136,6 +136,11 @@ class Head:
         assert self._request is not None
         print(f"[agent] start command: {self._request.command}", flush=True)
         env = {**self._node.env, **self._request.env}
+        # Left by a Ray that was killed, it makes `ray start` refuse where a worker of this
+        # cluster runs on the same host: Ray takes the worker for the head.
+        assert self._node.plan is not None
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(os.path.join(self._node.plan.temp_dir, "ray_current_cluster"))
         self._published = False
         self._runtime = RayRuntime(["bash", "-c", self._request.command], env)
 

@@ -5,11 +5,20 @@ unless STATE/answers/COMMAND.json says what to answer. Only the standard library
 code: the tests are about what real programs may print.
 """
 
+from __future__ import annotations
+
 import fcntl
 import json
 import os
 import sys
 import time
+from collections.abc import Iterator
+from typing import Any
+
+Jobs = list[dict[str, str]]
+Options = dict[str, str]
+Words = list[str]
+Answer = tuple[int, str, str]  # exit code, stdout, stderr
 
 US, RS = "\x1f", "\x1e"
 # squeue's headers and our keys for the letters of --format (`man squeue`).
@@ -29,7 +38,7 @@ COLUMNS = {
 }
 
 
-def sbatch(jobs, options, _):
+def sbatch(jobs: Jobs, options: Options, _: Words) -> Answer:
     number = str(1 + max([100, *(int(job["raw_id"]) for job in jobs)]))
     tasks = options.get("array")
     ids = [f"{number}_{task}" for task in indices(tasks)] if tasks else [number]
@@ -53,14 +62,14 @@ def sbatch(jobs, options, _):
     return 0, f"{number}\n", ""
 
 
-def squeue(jobs, options, _):
+def squeue(jobs: Jobs, options: Options, _: Words) -> Answer:
     letters = [part.lstrip("%") for part in options["format"].rstrip(RS).split(US)]
     rows = [[COLUMNS[letter][0] for letter in letters]]
     rows += [[job[COLUMNS[letter][1]] for letter in letters] for job in jobs]
     return 0, "".join(US.join(row) + RS + "\n" for row in rows), ""
 
 
-def scancel(jobs, _, words):
+def scancel(jobs: Jobs, _: Options, words: Words) -> Answer:
     known = {job["job_id"]: job for job in jobs}
     known.update({job["raw_id"]: job for job in jobs})
     errors = []
@@ -78,22 +87,23 @@ def scancel(jobs, _, words):
     return (1 if errors else 0), "", "".join(errors)
 
 
-def scontrol(_, __, ___):
+def scontrol(_: Jobs, __: Options, ___: Words) -> Answer:
     return 0, "ClusterName = fake\nSLURM_VERSION = 26.05.1\nMaxArraySize = 1001\n", ""
 
 
-def sacct(_, __, ___):
+def sacct(_: Jobs, __: Options, ___: Words) -> Answer:
     return 0, "", ""
 
 
-def indices(text):
+def indices(text: str) -> Iterator[int]:
     for part in text.split(","):
         low, _, high = part.partition("-")
         yield from range(int(low), int(high or low) + 1)
 
 
-def main(state, command, args):
-    options, words = {}, []
+def main(state: str, command: str, args: Words) -> int:
+    options: Options = {}
+    words: Words = []
     for arg in args:
         name, _, value = arg[2:].partition("=")
         if arg.startswith("--"):
@@ -109,7 +119,7 @@ def main(state, command, args):
             path = os.path.join(state, "jobs.json")
             with open(path) as file:
                 jobs = json.load(file)
-            result = globals()[command](jobs, options, words)
+            result: Answer = globals()[command](jobs, options, words)
             with open(path, "w") as file:
                 json.dump(jobs, file)
         if answer is not None and not answer["truth"]:
@@ -121,11 +131,11 @@ def main(state, command, args):
     return result[0]
 
 
-def next_answer(path):
+def next_answer(path: str) -> dict[str, Any] | None:
     """The first prepared answer; the last one stays. None: the truth."""
     try:
         with open(path) as file:
-            answers = json.load(file)
+            answers: list[dict[str, Any] | None] = json.load(file)
     except FileNotFoundError:
         return None
     if len(answers) > 1:

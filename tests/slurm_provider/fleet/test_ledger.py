@@ -309,6 +309,26 @@ class TestDuplicates:
         assert not node.is_live
 
 
+class TestTelling:
+    """What Ray is told."""
+
+    def test_a_node_that_ended_before_ray_was_told_of_it_is_told_once(self, slurm: Slurm) -> None:
+        (node,) = slurm.submit()
+        slurm.list(job(state=JobState.FAILED))
+        assert slurm.ledger.tell() == [node]
+        assert slurm.ledger.tell() == []
+
+    def test_a_node_that_ray_knew_is_not_told_again(self, slurm: Slurm) -> None:
+        slurm.submit()
+        slurm.ledger.tell()
+        slurm.list(job(state=JobState.FAILED))
+        assert slurm.ledger.tell() == []
+
+    def test_nodes_of_an_earlier_process_that_ended_are_never_told(self, slurm: Slurm) -> None:
+        slurm.list(job(state=JobState.FAILED))
+        assert slurm.ledger.tell() == []
+
+
 class TestMemory:
     """A long life stays small."""
 
@@ -329,6 +349,19 @@ class TestMemory:
             slurm.list(job(state=JobState.FAILED))
             slurm.ledger.forget_ended()
         assert len(slurm.ledger.nodes) == 1
+
+    def test_a_node_that_ray_was_told_of_is_kept_until_it_was_told_otherwise(
+        self, slurm: Slurm
+    ) -> None:
+        (node,) = slurm.submit()
+        assert slurm.ledger.tell() == [node]
+        node.ended = "withdrawn"
+        slurm.list()
+        slurm.ledger.forget_ended()
+        assert slurm.ledger.nodes != {}  # Ray may be about to ask for its tags
+        assert slurm.ledger.tell() == []
+        slurm.ledger.forget_ended()
+        assert slurm.ledger.nodes == {}
 
     def test_living_nodes_and_those_just_reported_are_kept(self, slurm: Slurm) -> None:
         lost, living = slurm.submit(2)

@@ -1,0 +1,158 @@
+"""A head on the edge node; everything over SSH, from a machine without Slurm."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.cluster import Cluster, config, node_type
+from tests.e2e.conftest import MakeCluster
+from tests.e2e.dashboard import dashboard, status_of
+from tests.sandbox_fixture import RunningSandbox
+
+pytestmark = pytest.mark.sandbox
+
+ONE_WORKER = {"cpu": node_type(min_workers=1, max_workers=1)}
+
+
+def ssh_section(sandbox: RunningSandbox, **changes: object) -> dict[str, object]:
+    info = sandbox.info
+    return {
+        "host": info["edge"]["address"],
+        "port": info["edge"]["ssh_port"],
+        "user": "user1",
+        "key_path": info["users"]["user1"]["key_path"],
+        "known_hosts": info["known_hosts"],
+        **changes,
+    }
+
+
+def test_a_head_on_the_edge_node_works_and_leaves_nothing(make_cluster: MakeCluster) -> None:
+    cluster = make_cluster("edge", config(ONE_WORKER, head_placement="edge"))
+    cluster.up()
+
+    hosts = cluster.ask(_HOSTS)
+    done = cluster.exec("hostname; exit 5", check=False)
+
+    edge = cluster.sandbox.info["edge"]["name"]
+    assert cluster.jobs("head") == {}
+    assert cluster.head()["host"] == edge
+    assert hosts[0] == edge
+    assert hosts[1] in cluster.sandbox.info["hosts"]
+    assert (done.code, edge in done.output) == (5, True)
+    cluster.down()
+    cluster.assert_nothing_is_left()
+
+
+def test_a_head_on_the_edge_node_restarts_in_place(make_cluster: MakeCluster) -> None:
+    cluster = make_cluster("edge2", config(ONE_WORKER, head_placement="edge"))
+    cluster.up()
+    cluster.wait_for_workers(1)
+    before = cluster.head()
+
+    cluster.up()
+
+    assert cluster.head()["node_id"] == before["node_id"]
+    assert cluster.head()["generation"] != before["generation"]
+
+
+@pytest.fixture(scope="module")
+def far(sandbox: RunningSandbox, make_module_cluster: MakeCluster) -> Iterator[Cluster]:
+    """A cluster of user1's that root makes over SSH with strict host keys."""
+    content = config(ONE_WORKER, ssh=ssh_section(sandbox))
+    cluster = make_module_cluster("ssh", content, shell=None)
+    cluster.up()
+    yield cluster
+
+
+def test_ray_exec_over_ssh(far: Cluster) -> None:
+    done = far.exec("hostname; id -un; exit 7", check=False)
+
+    assert done.code == 7
+    assert {far.head()["host"], "user1"} <= set(done.output.split())
+
+
+def test_a_job_grows_a_cluster_over_ssh(far: Cluster) -> None:
+    hosts = far.ask(_HOSTS)
+
+    assert hosts[1] in far.sandbox.info["hosts"]
+
+
+def test_files_go_over_ssh_to_the_heads_own_disk_and_back(far: Cluster) -> None:
+    there, host = f"/tmp/{far.name}-up", far.head()["host"]
+    source = far.folder / "data"
+    source.mkdir()
+    (source / "a").write_text("1")
+    try:
+        far.ray("rsync-up", "data/", f"{there}/")
+        owner = far.sandbox.run("stat", "-c", "%U", f"{there}/a", host=host).stdout
+        far.ray("rsync-down", f"{there}/", "back/")
+    finally:
+        far.sandbox.run("rm", "-rf", there, host=host)
+
+    assert owner == "user1\n"
+    assert (far.folder / "back" / "a").read_text() == "1"
+
+
+def test_ray_submit_over_ssh(far: Cluster) -> None:
+    (far.folder / "far.py").write_text("import sys; print('far', sys.argv[1:])\n")
+
+    assert "far ['x']" in far.ray("submit", "far.py", "--", "x").output
+
+
+def test_the_dashboard_over_ssh(far: Cluster) -> None:
+    with dashboard(far) as port:
+        assert status_of(port, "/api/jobs/") == 401
+        assert status_of(port, "/api/jobs/", token=far.token()) == 200
+
+
+def test_ray_up_again_over_ssh_disturbs_nothing(far: Cluster) -> None:
+    before = far.head()
+
+    far.up("--no-restart")
+
+    assert far.head() == before
+
+
+def test_ray_down_over_ssh_leaves_nothing(sandbox: RunningSandbox, far: Cluster) -> None:
+    far.down()
+    far.assert_nothing_is_left()
+
+
+@pytest.mark.parametrize("what", ["host key", "refused key", "missing key", "unreadable key", "port"])
+def test_ssh_that_fails_is_one_clear_sentence(
+    sandbox: RunningSandbox, make_cluster: MakeCluster, tmp_path: Path, what: str
+) -> None:
+    user2_key = sandbox.info["users"]["user2"]["key_path"]
+    wrong = tmp_path / "known_hosts"
+    own = Path(f"{user2_key}.pub").read_text().split()[:2]
+    wrong.write_text(f"[{sandbox.info['edge']['address']}]:{sandbox.info['edge']['ssh_port']} "
+                     f"{' '.join(own)}\n")  # fmt: skip
+    changes, words = {
+        "host key": ({"known_hosts": str(wrong)}, "host key"),
+        "refused key": ({"key_path": user2_key}, "refused"),
+        "missing key": ({"key_path": "/nowhere/key"}, "/nowhere/key"),
+        "unreadable key": ({}, sandbox.info["users"]["user1"]["key_path"]),
+        "port": ({"port": 2223}, "2223"),
+    }[what]
+    content = config(ssh=ssh_section(sandbox, **changes))  # type: ignore[arg-type]
+    # User2 may not read the key of user1; root may.
+    shell = "user2" if what == "unreadable key" else None
+    cluster = make_cluster("nossh", content, user="user2" if shell else "user1", shell=shell)
+
+    done = cluster.up(check=False)
+
+    assert done.code != 0
+    assert "Traceback" not in done.output
+    errors = [line for line in done.output.splitlines() if line.startswith("Error: ")]
+    assert len(errors) == 1, done.output
+    assert words in errors[0]
+
+
+_HOSTS = """
+import socket
+host = ray.remote(num_cpus=1)(lambda: socket.gethostname())
+result = [socket.gethostname(), ray.get(host.remote())]
+"""
