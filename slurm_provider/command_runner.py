@@ -34,6 +34,7 @@ _STOP_SUFFIX = (
 _DEFAULT_PORTS = {8265: "dashboard_port", 10001: "client_port"}
 _EXPECTED = (ConfigError, ClusterError, SlurmError, TransportError)
 _READY_TIMEOUT_S = 30.0
+_END_TIMEOUT_S = 60.0
 
 
 class CommandFailed(click.ClickException):
@@ -147,6 +148,11 @@ class SlurmCommandRunner(CommandRunnerInterface):  # type: ignore[misc]  # Ray s
             if cmd is None:
                 self._hold_open(tunnels)
                 return ""
+            if cmd == "ray stop" and _click_command() == "down":
+                # The jobs are to end anyway. With the head's Ray stopped first, the workers' would
+                # try to reach it until they are killed.
+                self._end_nodes()
+                return ""
             stop = cmd.endswith(_STOP_SUFFIX)
             cmd = self._own_paths(cmd.removesuffix(_STOP_SUFFIX))
             if with_output:
@@ -206,13 +212,19 @@ class SlurmCommandRunner(CommandRunnerInterface):  # type: ignore[misc]  # Ray s
         raise ClusterError("the connection to the head ended")
 
     def _take_down(self) -> None:
-        fleet, store = self._cluster.fleet, self._cluster.store
-        store.close()
-        fleet.cancel([node.node_id for node in fleet.nodes()])
-        if not fleet.sweep(60.0):
-            raise ClusterError("Slurm still lists jobs of the cluster; run `ray down`")
-        store.remove(keep_logs=self._cluster.config.keep_logs)
+        self._end_nodes()
+        self._cluster.store.remove(keep_logs=self._cluster.config.keep_logs)
         self._cluster.forget()
+
+    def _end_nodes(self) -> None:
+        """For good: the autoscaler launches no more, and Slurm lists none of them any more."""
+        fleet = self._cluster.fleet
+        self._cluster.store.close()
+        nodes = [node.node_id for node in fleet.nodes()]
+        fleet.cancel(nodes)
+        cli_logger.print("Requested {} nodes to shut down.", len(nodes))
+        if not fleet.sweep(_END_TIMEOUT_S):
+            raise ClusterError("Slurm still lists jobs of the cluster; run `ray down`")
 
 
 class _Plainly:

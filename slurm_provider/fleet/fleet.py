@@ -27,9 +27,11 @@ from slurm_provider.slurm import Job, SlurmClient, SlurmError, SlurmUnavailable
 
 logger = logging.getLogger(__name__)
 
-# Slurm's budget: 12 squeue a minute while something is on its way, 2 while all is quiet.
+# Slurm's budget: 12 squeue a minute while something is on its way, 2 while all is quiet. A job that
+# has waited long will wait longer, and Ray learns of its start from the node itself.
 FAST_POLL_S = 5.0
 SLOW_POLL_S = 30.0
+SETTLED_AFTER_S = 600.0
 # Without an answer for this long the view is no longer worth acting on.
 STALE_S = 120.0
 _SWEEP_PAUSES_S = (0.3, 2.4)  # from, to: most jobs end in a moment, some take KillWait and more
@@ -88,7 +90,8 @@ class Fleet:
     def poll_interval_s(self) -> float:
         """How long the view stays good enough."""
         with self._state.lock:
-            is_quiet = all(node.is_running for node in self._state.ledger.live())
+            now = self._clock()
+            is_quiet = all(_is_settled(node, now) for node in self._state.ledger.live())
             return SLOW_POLL_S if is_quiet and self._state.listed_at is not None else FAST_POLL_S
 
     # -- launching and ending --------------------------------------------------------------
@@ -261,3 +264,11 @@ class Fleet:
 
     def _identity(self, kind: str, node_type: str, launch: str) -> JobIdentity:
         return JobIdentity(self._cluster_name, node_type, self._state.ledger.uuid, kind, launch)
+
+
+def _is_settled(node: Node, now: float) -> bool:
+    """Whether nothing is expected of a living node soon."""
+    if node.is_running:
+        return True
+    submitted_at = node.job.submit_time if node.job is not None else None
+    return submitted_at is not None and now - submitted_at > SETTLED_AFTER_S

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -21,6 +22,9 @@ class Watcher:
         self._fleet = fleet
 
     def start(self) -> None:
+        """Look once, so that the autoscaler's first tick finds something known; then go on."""
+        with contextlib.suppress(SlurmError):  # the first tick of the thread says it again
+            self._fleet.refresh()
         threading.Thread(target=self._run, name="slurm-watch", daemon=True).start()
 
     def _run(self) -> None:

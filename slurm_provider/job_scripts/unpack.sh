@@ -7,7 +7,7 @@ base=${SLURM_TMPDIR:-${TMPDIR:-/tmp}}/rs-env-$(id -u)
     return 1
 }
 # Another content is another folder: path, size and modification time stand for it.
-key=$(stat -L -c '%n %s %Y' "$RAY_SLURM_ARCHIVE" | sha256sum | cut -c1-16)
+key=$(stat -L -c '%n %s %.9Y' "$RAY_SLURM_ARCHIVE" | sha256sum | cut -c1-16)
 prefix=$base/$key
 if ! { [ -d "$base" ] || mkdir -m 0700 "$base" || [ -d "$base" ]; } || [ ! -O "$base" ] || [ -L "$base" ]; then
     echo "[job] $base is not ours to unpack $RAY_SLURM_ARCHIVE into" >&2

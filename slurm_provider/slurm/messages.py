@@ -43,7 +43,7 @@ def command_error(command: str, label: str, returncode: int, stderr: str) -> Slu
     if not words or any(text in lower for text in _UNAVAILABLE):
         return SlurmUnavailable(said + unknown_outcome(command))
     if _is_limit(words):
-        return SlurmLimited(f"{said}. It is retried later")
+        return SlurmLimited(f"{said}. Slurm may take it later")
     return SlurmRefused(said)
 
 

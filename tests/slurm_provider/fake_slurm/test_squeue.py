@@ -45,7 +45,7 @@ def test_on_the_head_a_bad_answer_loses_no_node(
     slurm.set(state="RUNNING", nodelist="n1")
     bench.tick(fleet)
     slurm.answer("squeue", **answer)  # type: ignore[arg-type]
-    for _ in range(10):
+    for _ in range(4):
         with pytest.raises(SlurmError):
             bench.tick(fleet)
         assert [node.node_id for node in bench.workers(fleet)] == identifiers

@@ -62,7 +62,7 @@ class TestRefusedForGood:
 
 
 class TestRefusedForNow:
-    FULL = SlurmLimited("sbatch (here): AssocMaxSubmitJobLimit. It is retried later")
+    FULL = SlurmLimited("sbatch (here): AssocMaxSubmitJobLimit. It is take it later")
 
     def test_it_is_tried_again_with_growing_waits_and_never_paused(self, head: HeadNode) -> None:
         head.slurm.answer_submit = raising(self.FULL)
