@@ -174,6 +174,18 @@ class NodeAccess:
             raise ClusterError(f"node {self.node_id} has not started yet (`ray-slurm status`)")
         return report
 
+    def has_left(self, timeout_s: float) -> bool:
+        """Whether the node's agent has left, or does so in time.
+
+        A worker's job ends with its Ray, and Slurm may kill the very command that asked for it.
+        """
+        deadline = time.monotonic() + timeout_s
+        while self.report().get("state") != "ended":
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.2)
+        return True
+
     # -- inside ----------------------------------------------------------------------------
 
     def _argv(self, command: str, *, tty: bool = False, unbuffered: bool = False) -> list[str]:

@@ -18,7 +18,7 @@ from slurm_provider.access import NodeAccess
 from slurm_provider.cluster import Cluster
 from slurm_provider.errors import ClusterError
 from slurm_provider.fleet.ledger import Node
-from slurm_provider.slurm import SlurmError
+from slurm_provider.slurm import SlurmClient, SlurmError
 from slurm_provider.transport import Transport, TransportError
 from slurm_provider.transport.tunnel import Tunnel
 
@@ -68,6 +68,11 @@ class RayCluster:
     def transport(self) -> Transport:
         """Where Slurm's commands run and the cluster's directory is."""
         return self._cluster.transport
+
+    @property
+    def slurm(self) -> SlurmClient:
+        """Slurm's commands, for what this class does not offer."""
+        return self._cluster.client
 
     @property
     def directory(self) -> str:
@@ -120,6 +125,24 @@ class RayCluster:
     def remaining(self) -> list[Node]:
         """Also what is cancelled or completing."""
         return self._cluster.fleet.remaining() if self._cluster.was_made else []
+
+    def all_nodes(self) -> list[Node]:
+        """Also those that ended, as far as Slurm still shows them or this process saw them."""
+        nodes = {node.node_id: node for node in self.remaining()}
+        if self._cluster.was_made:
+            for node_id in self._cluster.store.reports():
+                node = self._cluster.fleet.node(node_id)
+                if node is not None:
+                    nodes.setdefault(node_id, node)
+        return list(nodes.values())
+
+    def job_ids(self) -> list[str]:
+        """Slurm's, of all nodes that ever started and of those that wait; for accounting."""
+        if not self._cluster.was_made:
+            return []
+        ids = {node_id: str(r["job_id"]) for node_id, r in self._cluster.store.reports().items()}
+        ids |= {node.node_id: node.slurm_id for node in self.remaining() if node.slurm_id}
+        return [job_id for job_id in ids.values() if job_id]
 
     def dashboard(self, local_port: int = 0) -> Tunnel:
         """A local port that leads to the dashboard and job API; close it after use."""

@@ -222,9 +222,10 @@ def markdown_table() -> str:
     """The README's table of provider keys."""
     lines = ["| key | default | meaning |", "|---|---|---|"]
     for name, field in ProviderConfig.model_fields.items():
-        default = field.get_default(call_default_factory=True, validated_data={})
-        empty = default is None or default == {} or isinstance(default, BaseModel)
-        shown = "" if empty else f"`{str(default).lower() if default is False else default}`"
+        default: object = field.default
+        if field.default_factory is not None:
+            default = None  # an empty section or mapping
+        shown = "" if default is None else f"`{str(default).lower() if default is False else default}`"
         lines.append(f"| `{name}` | {shown} | {field.description} |")
         for section in (EnvironmentConfig, SshConfig):
             if name in {EnvironmentConfig: ("environment",), SshConfig: ("ssh",)}[section]:

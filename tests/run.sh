@@ -1,5 +1,5 @@
 #!/bin/bash
-# Set up an environment of its own and run all checks and tests, the fast ones first.
+# Set up environments of their own and run all checks and tests, the fast ones first.
 # usage: tests/run.sh [fast|e2e]   (default: both; e2e needs root, for the sandbox)
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -20,12 +20,20 @@ if [ "$layers" != e2e ]; then
     else
         echo "shellcheck is not installed: the shell scripts were not checked"
     fi
-    python -m pytest -q -m "not sandbox"
+    # Pure functions, Ray's real reconciler, fake Slurm programs; then what starts servers.
+    python -m pytest -q -n 2 -m "not sandbox" tests --ignore tests/slurm_provider/transport --ignore tests/dagster_glue
+    python -m pytest -q -n 2 -m "not sandbox" tests/slurm_provider/transport tests/dagster_glue
 fi
-if [ "$layers" != fast ]; then
-    if [ "$(id -u)" = 0 ]; then
-        python -m pytest -q -m sandbox --durations=15
-    else
-        echo "The end-to-end tests need root for the sandbox: sudo tests/run.sh e2e"
-    fi
+if [ "$layers" = fast ]; then
+    exit
 fi
+if [ "$(id -u)" != 0 ]; then
+    echo "The end-to-end tests need root for the sandbox: sudo tests/run.sh e2e"
+    exit 1
+fi
+python -m pytest -q -m sandbox --durations=15
+# The lower bounds of our dependencies, the oldest Ray among them.
+oldest=$(bash sandbox/environment.sh oldest . pytest hypothesis -c tests/oldest.txt)
+"$oldest/bin/python" -m pytest -q -m "not sandbox" tests/slurm_provider/reconciler \
+    tests/slurm_provider/fleet tests/slurm_provider/agent tests/slurm_provider/test_*.py
+"$oldest/bin/python" -m pytest -q -m sandbox tests/e2e/test_growth.py
