@@ -22,6 +22,7 @@ from benchmarks.errors import BenchmarkError
 from benchmarks.report import Findings, phase_table, table
 from benchmarks.sandbox_user import ROOT, SandboxUser
 
+_QUIET_LOAD = 0.5
 _RESULTS = ROOT / "benchmarks" / "results"
 _ITEMS: dict[str, Callable[[SandboxUser, int], Findings]] = {
     "up": up.measure,
@@ -42,24 +43,35 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         user = SandboxUser()
         facts = _machine(user)
-        if facts["load_before"] > 0.5:
-            console.print(
-                f"The machine is busy (load {facts['load_before']:.1f}): the figures will be noisy."
-            )
+        disturbed = _disturbances(user, os.getloadavg()[0])
         findings = {}
         for name in names:
             console.print(f"measuring {name} ({args.repeat}x) ...")
             findings[name] = _ITEMS[name](user, args.repeat)
-    except (BenchmarkError, subprocess.CalledProcessError) as problem:
-        print(f"benchmarks: {problem}\n{getattr(problem, 'output', '') or ''}", file=sys.stderr)
+        disturbed |= _disturbances(user, 0.0)
+    except (BenchmarkError, subprocess.SubprocessError) as problem:
+        print(f"benchmarks: {problem}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("benchmarks: interrupted; clusters, jobs and files are removed", file=sys.stderr)
         return 130
     _show(console, findings)
-    _write(args.json, {**facts, "repeat": args.repeat, "load_after": os.getloadavg()[0]}, findings)
+    for words in sorted(disturbed):
+        console.print(f"NOT COMPARABLE: {words}.")
+    facts |= {"repeat": args.repeat, "disturbed": sorted(disturbed)}
+    _write(args.json, facts, findings)
     console.print(f"All values: {args.json}")
     return 0
+
+
+def _disturbances(user: SandboxUser, load: float) -> set[str]:
+    """What makes the figures worthless, in words."""
+    found = set()
+    if load > _QUIET_LOAD:
+        found.add(f"the machine was busy with something else (load {load:.1f})")
+    if user.slurm("squeue", "--noheader").strip():
+        found.add("the sandbox had other jobs, behind which ours may have waited in the queue")
+    return found
 
 
 def _show(console: Console, findings: dict[str, Findings]) -> None:

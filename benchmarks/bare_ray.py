@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -106,7 +106,7 @@ class BareRay:
         script = ROOT / "benchmarks" / "bare_head.sh"
         return [str(script), str(self._folder), str(self._port), self.temp_dir]
 
-    def _wait_for_gcs(self, since: float) -> Mapping[str, float] | dict[str, float]:
+    def _wait_for_gcs(self, since: float) -> dict[str, float]:
         started = self._folder / "head.started"
         job_runs = read_stamp(started, START_TIMEOUT_S)
         self.host = started.read_text().split()[1]

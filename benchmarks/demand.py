@@ -11,7 +11,7 @@ from typing import Any
 from benchmarks.bare_ray import BareRay, bare_ray
 from benchmarks.head_driver import HeadDriver, head_driver
 from benchmarks.our_ray import OurRay, our_ray
-from benchmarks.report import Findings, Line
+from benchmarks.report import Findings, Line, at
 from benchmarks.sandbox_user import SandboxUser
 
 ALIVE = "GCS lists it alive"
@@ -31,21 +31,21 @@ def measure(user: SandboxUser, repeats: int) -> Findings:
         with head_driver(user, ours) as our_driver, head_driver(user, bare) as bare_driver:
             for _ in range(repeats):
                 for count in (1, 3):
-                    for side, once in (
-                        ("bare", lambda n: _bare_once(user, bare, bare_driver, n)),
-                        ("ours", lambda n: _our_once(user, ours, our_driver, n)),
-                    ):
-                        time.sleep(_SETTLE_S)
-                        found.setdefault(f"{side}, {count} worker(s)", []).append(once(count))
+                    time.sleep(_SETTLE_S)
+                    moments = _bare_once(user, bare, bare_driver, count)
+                    found.setdefault(f"bare, {count} worker(s)", []).append(moments)
+                    time.sleep(_SETTLE_S)
+                    moments = _our_once(user, ours, our_driver, count)
+                    found.setdefault(f"ours, {count} worker(s)", []).append(moments)
     lines: list[Line] = []
     for item, count in (("b", 1), ("c", 3)):
         ours_of, bare_of = (found[f"{side}, {count} worker(s)"] for side in ("ours", "bare"))
         words = "the first task runs" if count == 1 else "all three tasks run"
         lines += [
             Line(item, f"new demand until {words} ({count} new worker{'s' * (count > 1)})",
-                 _at(ours_of, TASK), _at(bare_of, TASK), aim_ratio=1.3),
-            Line(item, "  until GCS lists the node alive" if count == 1
-                 else "  until GCS lists all three alive", _at(ours_of, ALIVE), _at(bare_of, ALIVE)),
+                 at(ours_of, TASK), at(bare_of, TASK), aim_ratio=1.3),
+            Line(item, f"  until GCS lists {'it' if count == 1 else 'all three'} alive",
+                 at(ours_of, ALIVE), at(bare_of, ALIVE)),
         ]  # fmt: skip
     return Findings(tuple(lines), found)
 
@@ -76,7 +76,3 @@ def _moments(
     cluster.cancel_workers()
     driver.wait_alive(1)
     return moments
-
-
-def _at(repeats: list[dict[str, float]], moment: str) -> tuple[float, ...]:
-    return tuple(moments[moment] for moments in repeats)

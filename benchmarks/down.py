@@ -8,7 +8,7 @@ from collections.abc import Callable
 from benchmarks.bare_ray import bare_ray
 from benchmarks.head_driver import head_driver
 from benchmarks.our_ray import our_ray
-from benchmarks.report import Findings, Line
+from benchmarks.report import Findings, Line, at
 from benchmarks.sandbox_user import SandboxUser
 from benchmarks.waiting import wait_for
 
@@ -29,9 +29,9 @@ def measure(user: SandboxUser, repeats: int) -> Findings:
     return Findings(
         (
             Line("d", f"end of a head and {WORKERS} workers until squeue is empty",
-                 _at(ours, EMPTY), _at(bare, EMPTY)),
-            Line("d", "  until `ray down` is complete (Ray itself sleeps 5 s in it)",
-                 _at(ours, COMPLETE)),
+                 at(ours, EMPTY), at(bare, EMPTY)),
+            Line("d", "  until `ray down` is complete",
+                 at(ours, COMPLETE)),
         ),
         {"`ray down`": ours, "bare scancel": bare},
     )  # fmt: skip
@@ -61,9 +61,7 @@ def _our_once(user: SandboxUser) -> dict[str, float]:
         return moments
 
 
-def _moments(
-    user: SandboxUser, owns: Callable[[str], bool], start: float
-) -> dict[str, float]:
+def _moments(user: SandboxUser, owns: Callable[[str], bool], start: float) -> dict[str, float]:
     """When no job of the cluster runs any more, and when squeue lists none."""
     wait_for(
         "end of the cluster's jobs",
@@ -72,7 +70,3 @@ def _moments(
     cancelled = time.time()
     wait_for("empty squeue", lambda: not user.jobs(owns), _TIMEOUT_S, _POLL_S)
     return {"all jobs cancelled": cancelled - start, EMPTY: time.time() - start}
-
-
-def _at(repeats: list[dict[str, float]], moment: str) -> tuple[float, ...]:
-    return tuple(moments[moment] for moments in repeats)

@@ -21,7 +21,7 @@ _POLL_S = 0.05
 _DEADLINE_S = 170.0
 
 
-@ray.remote(num_cpus=2, max_retries=0)
+@ray.remote(num_cpus=2, max_retries=0)  # type: ignore[untyped-decorator]  # Ray ships no types
 def _first_line(folder: str, number: int, count: int) -> None:
     begun = time.time()
     with open(os.path.join(folder, f".{number}"), "w") as file:

@@ -70,9 +70,7 @@ def head_driver(user: SandboxUser, cluster: Cluster) -> Iterator[HeadDriver]:
     script = f"{cluster.environment} && exec python {ROOT}/benchmarks/driver.py"
     with (
         user.folder() as folder,
-        user.started(
-            "bash", "-c", script, host=cluster.host, stdin=subprocess.PIPE
-        ) as child,
+        user.started("bash", "-c", script, host=cluster.host, stdin=subprocess.PIPE) as child,
     ):
         driver = HeadDriver(child, folder)
         driver.answer()

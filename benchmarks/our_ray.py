@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from benchmarks.errors import BenchmarkError
 from benchmarks.sandbox_user import ROOT, SandboxUser, read_stamp, stamped
 from benchmarks.waiting import answers, wait_for
 
@@ -55,14 +56,12 @@ class OurRay:
             self._user.started(*stamped(stamp, self._ray("up", "-y")), stdout=out) as child,
         ):
             start = read_stamp(stamp)
-            report, port = wait_for("`ray up`'s head", self._head_start, START_TIMEOUT_S)
-            address = str(report["address"])
-            wait_for("our head's GCS", lambda: answers(address, port), START_TIMEOUT_S)
+            wait_for("our head's GCS", lambda: self._gcs_answers(child, output), START_TIMEOUT_S)
             gcs = time.time()
             child.wait(START_TIMEOUT_S)
             complete = time.time()
-        if child.returncode != 0:
-            raise subprocess.CalledProcessError(child.returncode, "ray up", output.read_text())
+        _check(child, output)
+        report = self._reports()[0]
         node = self.dir / "nodes" / str(report["node_id"])
         launched = min(path.stat().st_mtime for path in (self.dir / "launches").glob("*.json"))
         moments = {
@@ -116,12 +115,14 @@ class OurRay:
     def _head(self) -> dict[str, Any]:
         return dict(json.loads((self.dir / "head.json").read_text()))
 
-    def _head_start(self) -> tuple[dict[str, Any], int] | None:
-        """The head's report and GCS port, as soon as its agent has written both."""
+    def _gcs_answers(self, child: subprocess.Popen[str], output: Path) -> bool:
+        """Whether the head's GCS does, found as soon as its agent has written where it is to be."""
+        if child.poll() is not None:
+            _check(child, output)
         for path in self.dir.glob("nodes/*/ray-started.json"):
             report = json.loads((path.parent / "node.json").read_text())
-            return report, int(json.loads(path.read_text())["port"])
-        return None
+            return answers(report["address"], int(json.loads(path.read_text())["port"]))
+        return False
 
     def _reports(self) -> list[dict[str, Any]]:
         paths = self.dir.glob("nodes/*/node.json")
@@ -133,6 +134,13 @@ class OurRay:
             "curl", "-s", "-o", "/dev/null", "-m", "2", url, host=self.host, check=False
         )
         return done.returncode == 0
+
+
+def _check(child: subprocess.Popen[str], output: Path) -> None:
+    if child.returncode != 0:
+        raise BenchmarkError(
+            f"`ray up` ended with exit code {child.returncode}: {output.read_text()[-3000:]}"
+        )
 
 
 @contextmanager

@@ -69,6 +69,11 @@ class Findings:
     the start."""
 
 
+def at(repeats: Sequence[Mapping[str, float]], moment: str) -> tuple[float, ...]:
+    """That moment of every repeat."""
+    return tuple(moments[moment] for moments in repeats)
+
+
 def table(lines: Sequence[Line]) -> Table:
     """The result as people read it: medians, with the range behind them."""
     result = Table(title="Medians (smallest - largest)", title_justify="left")
@@ -98,7 +103,9 @@ def phase_table(findings: Findings, title: str) -> Table:
     result.add_column("moments")
     for side, repeats in findings.phases.items():
         moments = medians(repeats)
-        result.add_row(side, "  ->  ".join(f"{name} {value:.2f}" for name, value in moments.items()))
+        result.add_row(
+            side, "  ->  ".join(f"{name} {value:.2f}" for name, value in moments.items())
+        )
     return result
 
 

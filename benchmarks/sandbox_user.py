@@ -70,7 +70,9 @@ class SandboxUser:
             except subprocess.TimeoutExpired:
                 raise BenchmarkError(f"{command[0]}: still runs after {timeout_s:.0f} s") from None
         if check and child.returncode != 0:
-            raise BenchmarkError(f"{' '.join(command)}: exit code {child.returncode}: {out[-2000:]}")
+            raise BenchmarkError(
+                f"{' '.join(command)}: exit code {child.returncode}: {out[-2000:]}"
+            )
         return subprocess.CompletedProcess(child.args, child.returncode, out)
 
     @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from benchmarks.bare_ray import bare_ray
 from benchmarks.our_ray import our_ray
-from benchmarks.report import Findings, Line
+from benchmarks.report import Findings, Line, at
 from benchmarks.sandbox_user import SandboxUser, read_stamp
 
 GCS = "GCS answers"
@@ -24,12 +24,13 @@ def measure(user: SandboxUser, repeats: int) -> Findings:
             ours.append(cluster.up())
     return Findings(
         (
-            Line("a", "head until its GCS answers", _at(ours, GCS), _at(bare, GCS), aim_ratio=1.2),
+            Line("a", "head until its GCS answers", at(ours, GCS), at(bare, GCS), aim_ratio=1.2),
             Line("a", "  of it Ray's own command line (`ray --version`; ours needs it twice)",
                  tuple(cli), tuple(cli)),
             Line("a", "  the same without the command line of `ray up` itself",
-                 tuple(t - c for t, c in zip(_at(ours, GCS), cli, strict=True)), _at(bare, GCS)),
-            Line("a", "head until the command is complete", _at(ours, COMPLETE), _at(bare, COMPLETE)),
+                 tuple(t - c for t, c in zip(at(ours, GCS), cli, strict=True)), at(bare, GCS)),
+            Line("a", "head until the command is complete",
+                 at(ours, COMPLETE), at(bare, COMPLETE)),
         ),
         {"`ray up`": ours, "bare srun": bare},
     )  # fmt: skip
@@ -41,7 +42,3 @@ def _command_line(user: SandboxUser) -> float:
         user.run("bash", "-c", 'echo "$EPOCHREALTIME" > "$0"; ray --version; '
                  'echo "$EPOCHREALTIME" > "$1"', str(start), str(end))  # fmt: skip
         return read_stamp(end) - read_stamp(start)
-
-
-def _at(repeats: list[dict[str, float]], moment: str) -> tuple[float, ...]:
-    return tuple(moments[moment] for moments in repeats)

@@ -34,7 +34,7 @@ SLOW_POLL_S = 30.0
 SETTLED_AFTER_S = 600.0
 # Without an answer for this long the view is no longer worth acting on.
 STALE_S = 120.0
-_SWEEP_PAUSES_S = (0.3, 2.4)  # from, to: most jobs end in a moment, some take KillWait and more
+_SWEEP_PAUSES_S = (0.2, 1.0)  # from, to: most jobs end in a moment, some take KillWait and more
 
 
 class Fleet:
