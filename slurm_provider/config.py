@@ -222,10 +222,10 @@ def markdown_table() -> str:
     """The README's table of provider keys."""
     lines = ["| key | default | meaning |", "|---|---|---|"]
     for name, field in ProviderConfig.model_fields.items():
-        default: object = field.default
-        if field.default_factory is not None:
-            default = None  # an empty section or mapping
-        shown = "" if default is None else f"`{str(default).lower() if default is False else default}`"
+        # A factory makes an empty section or mapping; in YAML it is `false`, not `False`.
+        default = None if field.default_factory is not None else field.default
+        words = "false" if default is False else str(default)
+        shown = "" if default is None else f"`{words}`"
         lines.append(f"| `{name}` | {shown} | {field.description} |")
         for section in (EnvironmentConfig, SshConfig):
             if name in {EnvironmentConfig: ("environment",), SshConfig: ("ssh",)}[section]:
