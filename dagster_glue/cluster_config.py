@@ -1,0 +1,212 @@
+"""From a launcher and a queue to a cluster's description, as `ray up` takes it (pure)."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from dagster_glue.launchers import Launcher, RayLauncher
+from dagster_glue.modes import ExecutionMode
+from dagster_glue.slurm import SlurmQueueConfig, sbatch_options
+from dagster_glue.strict import resolved
+from slurm_provider.bootstrap import HEAD_START_COMMAND
+from slurm_provider.errors import ConfigError
+
+_MEMORY_OPTIONS = ("mem", "mem-per-cpu", "mem-per-gpu")
+_GPU_OPTIONS = ("gres", "gpus-per-node", "gpus")
+
+HEAD_TYPE = "head"
+WORKER_TYPE = "worker"
+UNBOUNDED_WORKERS = 1000  # Ray wants a number; the demand and Slurm's own limits decide
+UNLEASED_TIMEOUT_S = 60
+_IDLE_TIMEOUT_S = {ExecutionMode.SLURM: 60.0, ExecutionMode.SLURM_SESSION: 300.0}
+
+# Options about one host's resources: the head has its own.
+_OF_A_WORKER = (
+    "cpus-per-task", "cpus-per-gpu", "mem", "mem-per-cpu", "mem-per-gpu", "gres", "gpus-per-node",
+    "gpus", "gpu-bind", "gpu-freq", "exclusive", "mincpus", "tmp", "threads-per-core",
+    "ntasks-per-gpu", "tres-per-task",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ClusterPlan:
+    """What decides a cluster."""
+
+    name: str
+    mode: ExecutionMode
+    launcher: Launcher
+    queue: SlurmQueueConfig
+    cluster_dir: str
+    slurm_opts: Mapping[str, Any] = field(default_factory=dict)
+    """Of this run, over the queue's; by sbatch's names or the queue's."""
+    ssh: Mapping[str, Any] | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """``provider.environment``."""
+    provider_options: Mapping[str, Any] = field(default_factory=dict)
+
+
+def cluster_config(plan: ClusterPlan) -> dict[str, Any]:
+    """A cluster YAML as a mapping, for :class:`slurm_provider.api.RayCluster`, which checks it.
+
+    Raises ConfigError for what only the glue knows to be wrong.
+    """
+    launcher = resolved(plan.launcher)
+    options, num_nodes = _options(plan, launcher)
+    if isinstance(launcher, RayLauncher):
+        if launcher.ray_address is not None:
+            raise ConfigError("RayLauncher.ray_address names a cluster: there is none to make")
+        node_types = _ray_node_types(launcher, options, num_nodes)
+    else:
+        node_types = _head_only(options, num_nodes)
+    max_workers = sum(node_type["max_workers"] for node_type in node_types.values())
+    return {
+        "cluster_name": plan.name,
+        "max_workers": max_workers,
+        "provider": _provider(plan, launcher, _without(options, _OF_A_WORKER)),
+        "head_node_type": HEAD_TYPE,
+        "available_node_types": node_types,
+        "idle_timeout_minutes": _idle_timeout_s(launcher, plan.mode) / 60,
+        "head_start_ray_commands": [_head_start(launcher)],
+        "setup_commands": [],
+        "head_setup_commands": [],
+        "worker_setup_commands": [],
+    }
+
+
+def _options(plan: ClusterPlan, launcher: Launcher) -> tuple[dict[str, Any], int | None]:
+    """All sbatch options of a worker, and how many nodes there may be.
+
+    The queue speaks first, then the launcher, then this run.
+    """
+    options = plan.queue.options()
+    num_nodes = resolved(plan.queue).num_nodes
+    if isinstance(launcher, RayLauncher):
+        if launcher.num_cpus_per_node is not None:
+            options["cpus-per-task"] = launcher.num_cpus_per_node
+        if launcher.num_gpus_per_node is not None:
+            options = _with_gpus(options, launcher.num_gpus_per_node)
+    given = dict(plan.slurm_opts)
+    for name in ("num_nodes", "nodes"):
+        if name in given:
+            num_nodes = _whole_number(given.pop(name), f"extra_slurm_opts: {name}")
+    own = sbatch_options(given, "extra_slurm_opts")
+    if own.keys() & set(_MEMORY_OPTIONS):  # another word on memory takes the place of the first
+        options = _without(options, _MEMORY_OPTIONS)
+    if own.keys() & {"gpus-per-node", "gpus"} or "gpu" in str(own.get("gres", "")):
+        options = _with_gpus(options, 0)
+    return _applied(options, own), num_nodes
+
+
+def _ray_node_types(
+    launcher: RayLauncher, options: Mapping[str, Any], num_nodes: int | None
+) -> dict[str, Any]:
+    worker = {key: value for key, value in options.items() if key in _OF_A_WORKER}
+    max_workers = launcher.max_workers
+    if max_workers is None:
+        max_workers = num_nodes if num_nodes is not None else UNBOUNDED_WORKERS
+    if launcher.min_workers > max_workers:
+        raise ConfigError(
+            f"RayLauncher.min_workers {launcher.min_workers} is more than the queue's num_nodes "
+            f"{max_workers}"
+        )
+    head = {
+        "cpus-per-task": launcher.head_cpus,
+        "mem": launcher.head_mem,
+        **sbatch_options(launcher.head_slurm_opts, "RayLauncher.head_slurm_opts"),
+    }
+    name = launcher.component_id or WORKER_TYPE
+    if name == HEAD_TYPE:
+        raise ConfigError(f"RayLauncher.component_id {name!r} is the head's name; choose another")
+    labels = {"component-id": launcher.component_id} if launcher.component_id else {}
+    return {
+        HEAD_TYPE: {"node_config": head, "resources": {"CPU": 0}, "max_workers": 0},
+        name: {
+            "node_config": worker,
+            "resources": {launcher.component_id: 1} if launcher.component_id else {},
+            "labels": labels,
+            "min_workers": launcher.min_workers,
+            "max_workers": max_workers,
+        },
+    }
+
+
+def _head_only(options: Mapping[str, Any], num_nodes: int | None) -> dict[str, Any]:
+    if num_nodes is not None and num_nodes > 1:
+        raise ConfigError(
+            f"BashLauncher runs on one host, num_nodes is {num_nodes}; use a RayLauncher to spread "
+            "work over hosts"
+        )
+    node = {key: value for key, value in options.items() if key in _OF_A_WORKER}
+    return {HEAD_TYPE: {"node_config": node, "resources": {}, "max_workers": 0}}
+
+
+def _provider(plan: ClusterPlan, launcher: Launcher, defaults: Mapping[str, Any]) -> dict[str, Any]:
+    provider: dict[str, Any] = {
+        "type": "external",
+        "module": "slurm_provider.SlurmNodeProvider",
+        "cluster_dir": plan.cluster_dir,
+        "defaults": dict(defaults),
+        "environment": dict(plan.environment),
+        # A cluster that nobody leases any more goes by itself (clusters/lease.py).
+        "unleased_timeout_s": UNLEASED_TIMEOUT_S,
+    }
+    if plan.ssh is not None:
+        provider["ssh"] = dict(plan.ssh)
+    if isinstance(launcher, RayLauncher) and launcher.object_store_memory_gb is not None:
+        provider["object_store_memory_mb"] = round(launcher.object_store_memory_gb * 1024)
+    for key, value in plan.provider_options.items():
+        if key in provider:
+            raise ConfigError(
+                f"SlurmResource.provider_options: {key!r} is set by the glue; see SlurmResource, "
+                "SlurmQueueConfig and RayLauncher for it"
+            )
+        provider[key] = value
+    return provider
+
+
+def _head_start(launcher: Launcher) -> str:
+    if not isinstance(launcher, RayLauncher):
+        return HEAD_START_COMMAND
+    arguments = list(launcher.ray_args)
+    if launcher.head_node_address is not None:
+        arguments.append(f"--node-ip-address={launcher.head_node_address}")
+    return " ".join([HEAD_START_COMMAND, *map(shlex.quote, arguments)])
+
+
+def _idle_timeout_s(launcher: Launcher, mode: ExecutionMode) -> float:
+    if isinstance(launcher, RayLauncher) and launcher.idle_timeout is not None:
+        return launcher.idle_timeout
+    return _IDLE_TIMEOUT_S.get(mode, 60.0)
+
+
+def _with_gpus(options: Mapping[str, Any], gpus: int) -> dict[str, Any]:
+    """Another number of GPUs, of the type that the options name."""
+    others = _without(options, _GPU_OPTIONS)
+    gres = str(options.get("gres", "")).split(",")
+    no_gpus = [part for part in gres if part and part.split(":")[0] != "gpu"]
+    if no_gpus:
+        others["gres"] = ",".join(no_gpus)
+    if gpus == 0:
+        return others
+    named = [part.removeprefix("gpu:") for part in gres if part.startswith("gpu:")]
+    named += [str(options[key]) for key in ("gpus-per-node", "gpus") if key in options]
+    kinds = [text.partition(":")[0] for text in named if ":" in text]
+    return {**others, "gpus-per-node": f"{kinds[0]}:{gpus}" if kinds else gpus}
+
+
+def _without(options: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    return {key: value for key, value in options.items() if key not in names}
+
+
+def _applied(options: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    merged = {**options, **changes}
+    return {key: value for key, value in merged.items() if value is not False}
+
+
+def _whole_number(value: Any, where: str) -> int:
+    if not str(value).isdigit() or int(value) < 1:
+        raise ConfigError(f"{where}: {value!r} is not a number of nodes")
+    return int(value)

@@ -1,0 +1,1 @@
+"""Clusters to run payloads on, whatever made them."""

@@ -1,0 +1,74 @@
+"""A lease on a cluster: a file that this process renews for as long as it wants the cluster.
+
+The head's agent takes a cluster down that nobody leases, so a Dagster process that is killed, or
+cut off for good, leaves nothing running. See ``slurm_provider/agent/leases.py`` for the other end.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import socket
+import threading
+
+from slurm_provider.transport import Transport, TransportError
+
+logger = logging.getLogger(__name__)
+
+# An outage shorter than this costs nothing; a killed process holds its cluster no longer.
+TTL_S = 600.0
+_RENEW_S = 60.0
+
+
+class Lease:
+    """Held from :meth:`take` to :meth:`give_back` or :meth:`hand_over`."""
+
+    def __init__(self, transport: Transport, cluster_dir: str, holder: str) -> None:
+        self._transport = transport
+        self._path = f"{cluster_dir}/leases/{holder}.json"
+        self._renewals = 0
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._renew, name="cluster-lease", daemon=True)
+
+    def take(self) -> None:
+        """Write the lease and keep renewing it. Raises OSError, TransportError."""
+        self._write(TTL_S)
+        self._thread.start()
+
+    def give_back(self) -> None:
+        """Stop renewing; remove the lease if it can be reached (it runs out by itself)."""
+        self._stop()
+        try:
+            self._transport.remove_tree(self._path)
+        except (OSError, TransportError) as error:
+            logger.warning("the lease %s was not given back: %s", self._path, error)
+
+    def hand_over(self, within_s: float) -> None:
+        """Stop renewing, but leave the cluster so long for whoever goes on with the work."""
+        self._stop()
+        try:
+            self._write(within_s)
+        except (OSError, TransportError) as error:
+            logger.warning("the lease %s was not extended: %s", self._path, error)
+
+    def _stop(self) -> None:
+        self._over.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _renew(self) -> None:
+        while not self._over.wait(_RENEW_S):
+            try:
+                self._write(TTL_S)
+            except (OSError, TransportError) as error:
+                logger.warning("the lease %s was not renewed, trying on: %s", self._path, error)
+
+    def _write(self, ttl_s: float) -> None:
+        self._renewals += 1
+        content = {
+            "holder": f"{socket.gethostname()}:{os.getpid()}",
+            "ttl_s": ttl_s,
+            "renewal": self._renewals,
+        }
+        self._transport.write_file(self._path, json.dumps(content).encode(), mode=0o600)

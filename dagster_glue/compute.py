@@ -1,0 +1,169 @@
+"""The facade: what an asset runs a payload with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import dagster as dg
+from pydantic import Field, field_validator
+
+from dagster_glue.launchers import BashLauncher, Launcher
+from dagster_glue.modes import ExecutionMode, parse_mode
+from dagster_glue.packing import PackConfig
+from dagster_glue.slurm import SlurmResource, SlurmRunConfig, SlurmSessionResource
+from dagster_glue.strict import StrictResource, has_variables, resolved
+from slurm_provider.errors import ConfigError
+
+Context = dg.AssetExecutionContext | dg.OpExecutionContext
+
+
+class ComputeResource(StrictResource, dg.PipesClient):
+    """Runs payloads as Ray jobs, here or on Slurm, and reports what they say to Dagster."""
+
+    mode: str = Field(
+        description="An ExecutionMode or its value: local, slurm, slurm-session, slurm-hetjob."
+    )
+    slurm: SlurmResource | None = Field(
+        default=None, description="The site; every mode but local needs it."
+    )
+    session: SlurmSessionResource | None = Field(
+        default=None, description="How the session's cluster differs from what `slurm` says."
+    )
+    default_launcher: Launcher | None = Field(
+        default=None, description="For runs that name none; default: BashLauncher()."
+    )
+    enable_cluster_reuse: bool = Field(
+        default=False, description="In sessions: take any cluster that is large enough."
+    )
+    auto_detect_platform: bool = Field(
+        default=True,
+        description="Pack the environment for the edge node's platform, not for this one's.",
+    )
+    pack_platform: str | None = Field(
+        default=None, description='The platform to pack for ("linux-64"), when it is not detected.'
+    )
+    pre_deployed_env_path: str | None = Field(
+        default=None,
+        description="An environment on the cluster: a prefix, or a folder with activate.sh.",
+    )
+    packing: PackConfig = Field(
+        default_factory=lambda: PackConfig(),
+        description="What to pack for the cluster, unless it is there already.",
+    )
+    queue_timeout: float | None = Field(
+        default=None, description="Seconds a cluster may wait in Slurm's queue; default: no limit."
+    )
+    strict: bool = Field(
+        default=True,
+        description="A payload that succeeds without having used Dagster Pipes is a failure.",
+    )
+    log_events: bool = Field(
+        default=False,
+        description="What the driver prints also as events, not only as compute logs.",
+    )
+    all_worker_logs: bool = Field(
+        default=False, description="Do not let Ray fold equal lines of several workers into one."
+    )
+
+    def __init__(self, **values: Any) -> None:
+        super().__init__(**values)
+        if not has_variables(self.mode):
+            self._check()
+
+    @field_validator("mode", mode="before")
+    @classmethod
+    def _known_mode(cls, value: Any) -> Any:
+        return value if has_variables(value) else parse_mode(value).value
+
+    @property
+    def execution_mode(self) -> ExecutionMode:
+        return parse_mode(self.mode)
+
+    def run(  # type: ignore[override]  # names its arguments instead of taking any
+        self,
+        context: Context,
+        payload_path: str,
+        launcher: Launcher | None = None,
+        extra_env: Mapping[str, str] | None = None,
+        extras: Mapping[str, Any] | None = None,
+        extra_slurm_opts: Mapping[str, Any] | None = None,
+        resource_requirements: Mapping[str, Any] | None = None,
+        extra_files: Sequence[str] | None = None,
+        config: SlurmRunConfig | None = None,
+        force_env_push: bool | None = None,
+        skip_payload_upload: bool | None = None,
+        remote_payload_path: str | None = None,
+        environment_name: str | None = None,
+    ) -> dg.PipesClientCompletedInvocation:
+        """Run a payload as a Ray job to its end; ``yield from`` its ``get_results()``.
+
+        Args:
+            context: the asset's or op's.
+            payload_path: a script here, which is uploaded, or ``python -m package.module``; either
+                with arguments, quoted as in a shell.
+            launcher: in place of ``default_launcher``, as a whole.
+            extra_env: more environment variables for the payload and its tasks.
+            extras: for the payload, by ``PipesContext.get().extras``.
+            extra_slurm_opts: sbatch options of this run, over the launcher's and the queue's; by
+                sbatch's names or those of SlurmQueueConfig.
+            resource_requirements: ``cpus``, ``gpus``, ``memory_gb`` of a node, ``nodes``,
+                ``framework``; extra_slurm_opts come before them.
+            extra_files: files and folders to put beside the payload.
+            config: from the launchpad. The arguments that follow come before its fields.
+
+        Raises dagster.Failure for a payload that failed, with the kind of failure; ConfigError and
+        PayloadError before anything is started; the provider's errors where no cluster is to be
+        had.
+        """
+        from dagster_glue.running import RunRequest, run_payload
+
+        given = {
+            "force_env_push": force_env_push,
+            "skip_payload_upload": skip_payload_upload,
+            "remote_payload_path": remote_payload_path,
+            "environment_name": environment_name,
+        }
+        base = config if config is not None else SlurmRunConfig()
+        changes = {name: value for name, value in given.items() if value is not None}
+        request = RunRequest(
+            payload_path=payload_path,
+            launcher=resolved(launcher or self.default_launcher or BashLauncher()),
+            config=SlurmRunConfig(**{**dict(base), **changes}),
+            extra_env=extra_env or {},
+            extras=extras or {},
+            extra_slurm_opts=extra_slurm_opts or {},
+            resource_requirements=resource_requirements or {},
+            extra_files=extra_files or (),
+        )
+        return run_payload(resolved(self), context, request)
+
+    def cleanup_cluster(self, cluster_id: str) -> None:
+        """End a cluster on Slurm and all its jobs now, whoever uses it; one that is gone is fine.
+
+        ``cluster_id`` is in the metadata of every result. Raises ConfigError, and the provider's
+        errors when Slurm gives no answer or the jobs do not end.
+        """
+        from dagster_glue.acquire import remove_cluster
+
+        site = resolved(self).site
+        if not self.execution_mode.uses_slurm or site is None:
+            raise ConfigError(
+                f"cleanup_cluster({cluster_id!r}): in mode local the runtime ends by itself, a "
+                "minute after the last process that used it"
+            )
+        remove_cluster(site, cluster_id)
+
+    @property
+    def site(self) -> SlurmResource | None:
+        """The Slurm site in use."""
+        if self.session is not None and self.session.slurm is not None:
+            return self.session.slurm
+        return self.slurm
+
+    def _check(self) -> None:
+        if self.execution_mode.uses_slurm and self.site is None:
+            raise ConfigError(
+                f"ComputeResource: mode {self.mode} needs slurm=SlurmResource(...); only local "
+                "does without"
+            )

@@ -1,0 +1,205 @@
+"""Starting a step's job exactly once, or finding the one that an earlier attempt started."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import TypeVar
+
+from dagster._core.pipes.context import PipesSession
+
+from dagster_glue.clusters.base import ClusterAccess, ClusterGone
+from dagster_glue.jobs.client import AlreadySubmitted, JobRecord, JobsApi, JobUnknown
+from dagster_glue.jobs.errors import JobRefused
+from dagster_glue.jobs.handles import Context, find_launched, record_adoption, record_launch
+from dagster_glue.jobs.link import JobsLink, Outage
+from dagster_glue.jobs.options import RunOptions
+from dagster_glue.jobs.payload import Payload
+from dagster_glue.jobs.request import driver_environment, job_request
+from dagster_glue.jobs.run_folder import RunFolder
+from dagster_glue.jobs.source import was_closed_in_folder, was_closed_in_log
+from dagster_glue.jobs.step import is_direct, next_call
+from dagster_glue.jobs.submission import Choice, choose, earlier_ids, free_id, payload_digest
+from slurm_provider.transport import TransportError
+
+_POLL_S = 0.2
+_T = TypeVar("_T")
+
+
+class Launch:
+    """One call's job. Waits through outages; ``check`` may end the wait by raising."""
+
+    def __init__(
+        self,
+        cluster: ClusterAccess,
+        context: Context,
+        payload: Payload,
+        package_uri: str | None,
+        options: RunOptions,
+        link: JobsLink,
+        check: Callable[[], None],
+    ) -> None:
+        self._cluster = cluster
+        self._context = context
+        self._payload = payload
+        self._package_uri = package_uri
+        self._options = options
+        self._link = link
+        self._check = check
+        self._call = next_call(context)
+        self._digest = payload_digest(payload, package_uri)
+        self.may_exist = False
+        """Whether there may be a job of ours, whatever was answered."""
+
+    def find(self) -> tuple[str, bool]:
+        """The job's name, and whether it is there already, to be gone on with."""
+        names: list[str] = []
+        if not is_direct(self._context):
+            names = earlier_ids(self._call)
+            launched = find_launched(self._context, self._call.call)
+            if launched is not None and launched not in names:
+                names.append(launched)
+        taken: list[str] = []
+        for name in names:
+            for record in self._records(name):
+                taken.append(record.submission_id)
+                choice = choose(record, self._digest, is_complete=self._is_complete(record))
+                if choice is Choice.ADOPT:
+                    self.may_exist = True
+                    self._note(record_adoption, record.submission_id)
+                    return record.submission_id, True
+                if choice is Choice.REPLACE:
+                    self._context.log.info(
+                        f"Ray job {record.submission_id} of an earlier attempt still runs other "
+                        "code: stopping it"
+                    )
+                    self.stop(record.submission_id)
+        return free_id(self._call, taken), False
+
+    def start(
+        self, name: str, folder: RunFolder | None, session: PipesSession, package: str
+    ) -> None:
+        """Send everything and submit. Raises JobRefused, ClusterGone, PayloadError."""
+        env = driver_environment(
+            session.get_bootstrap_env_vars(), all_worker_logs=self._options.all_worker_logs
+        )
+        request = job_request(
+            name, self._payload, self._call, self._digest,
+            package_uri=self._package_uri, folder=folder, env=env,
+            entrypoint=self._options.entrypoint,
+        )  # fmt: skip
+        self._check_version()
+        if folder is not None:
+            self._prepare(folder, session, env)
+        if self._package_uri is not None:
+            self._upload(self._package_uri, package)
+        self.may_exist = True
+        try:
+            self._insist(_doing(lambda api: api.submit(request)))
+        except AlreadySubmitted:
+            pass  # the answer to an earlier try was lost
+        self._context.log.info(f"Ray job {name} submitted to cluster {self._cluster.cluster_id}")
+        self._note(record_launch, name)
+
+    def folder(self, name: str) -> RunFolder | None:
+        """The job's run folder; None where no file system is shared."""
+        work_dir = self._cluster.work_dir()
+        return None if work_dir is None else RunFolder(self._cluster.transport(), work_dir, name)
+
+    def stop(self, name: str) -> bool:
+        """Ask for the end and wait for it, within bounds; False if it did not come."""
+        deadline = time.monotonic() + self._options.stop_timeout_s
+        is_asked = False
+        while time.monotonic() < deadline:
+            try:
+                if not is_asked:
+                    is_asked = self._link.attempt(_doing(lambda api: api.stop(name))) is not None
+                record = self._link.attempt(lambda api: api.job(name)) if is_asked else None
+            except (JobUnknown, ClusterGone):
+                return True
+            if record is not None and record.is_terminal:
+                return True
+            time.sleep(_POLL_S)
+        return False
+
+    def _check_version(self) -> None:
+        expected = self._options.ray_version
+        if expected is None:
+            return
+        found = self._insist(lambda api: api.ray_version())
+        if found == expected:
+            return
+        words = f"cluster {self._cluster.cluster_id} runs Ray {found}, and ray_version={expected!r}"
+        if self._options.require_ray_version:
+            raise JobRefused(f"{words}: change the one or the other")
+        self._context.log.warning(f"{words}; going on with {found}")
+
+    def _records(self, name: str) -> Iterator[JobRecord]:
+        """The job of this name, and those that had to be numbered on."""
+        found, candidate = 1, name
+        while (record := self._record(candidate)) is not None:
+            yield record
+            found += 1
+            candidate = f"{name}-{found}"
+
+    def _record(self, name: str) -> JobRecord | None:
+        try:
+            return self._insist(lambda api: api.job(name))
+        except JobUnknown:
+            return None
+
+    def _is_complete(self, record: JobRecord) -> bool:
+        """Whether a job that succeeded closed Pipes; asked only where it decides."""
+        if record.status != "SUCCEEDED" or not self._options.strict:
+            return True
+        folder = self.folder(record.submission_id)
+        if folder is None:
+            return was_closed_in_log(self._insist(lambda api: api.log(record)))
+        try:
+            return self._patiently(folder, lambda: was_closed_in_folder(folder))
+        except TransportError:
+            return False  # the folder is gone, and its messages with it
+
+    def _prepare(self, folder: RunFolder, session: PipesSession, env: Mapping[str, str]) -> None:
+        context_data = dict(session.context_data)
+
+        def prepare() -> bool:
+            folder.prepare(context_data, env)
+            return True
+
+        self._patiently(folder, prepare)
+
+    def _patiently(self, folder: RunFolder, act: Callable[[], bool]) -> bool:
+        outage = Outage(f"the file system ({folder.transport.label})", self._context.log.warning)
+        while True:
+            self._check()
+            try:
+                return act()
+            except TransportError as error:
+                if not error.transient:
+                    raise
+                outage.failed(error)
+            outage.wait(self._check)
+
+    def _upload(self, uri: str, package: str) -> None:
+        if not self._insist(lambda api: (api.has_package(uri),))[0]:
+            with open(package, "rb") as file:
+                data = file.read()
+            self._insist(_doing(lambda api: api.put_package(uri, data)))
+
+    def _insist(self, ask: Callable[[JobsApi], _T]) -> _T:
+        return self._link.insist(ask, self._check)
+
+    def _note(self, note: Callable[[Context, str, int], None], name: str) -> None:
+        if not is_direct(self._context):
+            note(self._context, name, self._call.call)
+
+
+def _doing(act: Callable[[JobsApi], None]) -> Callable[[JobsApi], bool]:
+    """As a question, whose answer is that it was done."""
+
+    def ask(api: JobsApi) -> bool:
+        act(api)
+        return True
+
+    return ask

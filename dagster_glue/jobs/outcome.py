@@ -1,0 +1,247 @@
+"""What became of a job, and if it failed, which kind of failure, from the evidence (pure)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from dagster_glue.jobs.client import JobRecord
+from dagster_glue.jobs.source import Ended
+from slurm_provider.fleet.ledger import Node
+from slurm_provider.slurm import JobState
+
+
+class FailureKind(str, Enum):
+    PAYLOAD = "payload"
+    """Its own exception, or exit code."""
+    OUT_OF_MEMORY = "out_of_memory"
+    WALLTIME = "walltime"
+    PREEMPTED = "preempted"
+    NODE_FAILED = "node_failed"
+    CANCELLED = "cancelled"
+    ENVIRONMENT = "environment"
+    """The program or a package is missing where it ran."""
+    REFUSED = "refused"
+    """Slurm or Ray did not take the submission."""
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class JobOutcome:
+    """Times are epoch seconds."""
+
+    status: str
+    """succeeded, failed, stopped or lost."""
+    kind: FailureKind | None
+    """None for a success."""
+    message: str
+    submission_id: str
+    ray_job_id: str | None = None
+    started: float | None = None
+    ended: float | None = None
+    exit_code: int | None = None
+    log_path: str | None = None
+    """run.log on the cluster's file system; None where nothing is shared."""
+    was_adopted: bool = False
+    """An earlier attempt had started it."""
+
+    @property
+    def succeeded(self) -> bool:
+        return self.kind is None
+
+
+@dataclass(frozen=True)
+class PipesReport:
+    """What came over Pipes."""
+
+    has_opened: bool
+    has_closed: bool
+    problems: Sequence[str] = ()
+    exception: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """All that is known of a job that is over."""
+
+    record: JobRecord | None
+    ended: Ended | None
+    pipes: PipesReport
+    lost: str = ""
+    nodes: Sequence[Node] = field(default=())
+    tail: str = ""
+    """The last lines that the driver printed."""
+
+
+_BY_STATE = {
+    JobState.TIMEOUT: FailureKind.WALLTIME,
+    JobState.DEADLINE: FailureKind.WALLTIME,
+    JobState.PREEMPTED: FailureKind.PREEMPTED,
+    JobState.NODE_FAIL: FailureKind.NODE_FAILED,
+    JobState.BOOT_FAIL: FailureKind.NODE_FAILED,
+    JobState.OUT_OF_MEMORY: FailureKind.OUT_OF_MEMORY,
+}
+_BY_RAY_ERROR = {
+    "RUNTIME_ENV_SETUP_FAILURE": FailureKind.ENVIRONMENT,
+    "JOB_SUPERVISOR_ACTOR_START_TIMEOUT": FailureKind.REFUSED,
+    "JOB_SUPERVISOR_ACTOR_UNSCHEDULABLE": FailureKind.REFUSED,
+    "JOB_SUPERVISOR_ACTOR_START_FAILURE": FailureKind.ENVIRONMENT,
+    "JOB_ENTRYPOINT_COMMAND_START_ERROR": FailureKind.ENVIRONMENT,
+    "JOB_SUPERVISOR_ACTOR_DIED": FailureKind.NODE_FAILED,
+    "JOB_SUPERVISOR_ACTOR_UNKNOWN_FAILURE": FailureKind.UNKNOWN,
+}
+_MEMORY_ERRORS = ("OutOfMemoryError", "MemoryError")
+_NODE_ERRORS = (
+    "NodeDiedError", "WorkerCrashedError", "ActorDiedError", "ActorUnavailableError",
+    "ObjectLostError", "OwnerDiedError", "NodeDied",
+)  # fmt: skip
+_IMPORT_ERRORS = ("ModuleNotFoundError", "No module named")
+_SIGKILL = 9
+
+
+def judge(evidence: Evidence, *, strict: bool) -> tuple[str, FailureKind | None, str]:
+    """Status, kind (None: it succeeded), and what to tell a person."""
+    record, ended = evidence.record, evidence.ended
+    if record is not None and record.status == "STOPPED":
+        words = "the Ray job was stopped, by a cancelled run or by `ray job stop`"
+        return "stopped", FailureKind.CANCELLED, words
+    exit_code = _exit_code(evidence)
+    if record is not None and record.status == "SUCCEEDED":
+        exit_code = 0
+    if exit_code == 0:
+        reason = _pipes_failure(evidence.pipes) if strict else None
+        if reason is None:
+            return "succeeded", None, "the job succeeded"
+        return "failed", FailureKind.PAYLOAD, f"the Ray job succeeded, but {reason}"
+    if record is None and ended is None:
+        kind = _head_kind(evidence.nodes)
+        return "lost", kind, _with_output(evidence.lost or "the job is lost", evidence)
+    return ("failed", *_failure(evidence, exit_code))
+
+
+def _failure(evidence: Evidence, exit_code: int | None) -> tuple[FailureKind, str]:
+    record, ended = evidence.record, evidence.ended
+    said = _exception_text(evidence.pipes.exception) or evidence.tail
+    nodes = _abnormal(evidence.nodes, record.started if record else None)
+    node_words = "".join(f"\nSlurm: node {n.node_id} (job {n.slurm_id}) {n.ended}" for n in nodes)
+    error_type = record.error_type if record else ""
+    if error_type in _BY_RAY_ERROR and exit_code is None:
+        kind = _BY_RAY_ERROR[error_type]
+        if error_type == "JOB_SUPERVISOR_ACTOR_DIED" and nodes:
+            kind = _kind_of(nodes)
+        assert record is not None
+        return kind, f"{_lead(kind)}: {record.message.strip()}{node_words}"
+    was_killed = ended is not None and (ended.signal == _SIGKILL or ended.exit_code == 137)
+    # A kernel kill elsewhere in the same Slurm job explains nothing if the payload's own exception
+    # tells another story.
+    has_own_story = not was_killed and evidence.pipes.exception is not None
+    kernel_kill = ended is not None and ended.oom_kills > 0 and not has_own_story
+    if kernel_kill or _mentions(said, _MEMORY_ERRORS):
+        kind = FailureKind.OUT_OF_MEMORY
+    elif nodes and (_mentions(said, _NODE_ERRORS) or was_killed):
+        kind = _kind_of(nodes)
+    elif exit_code in (126, 127) or _mentions(said, _IMPORT_ERRORS):
+        kind = FailureKind.ENVIRONMENT
+    else:
+        kind = FailureKind.PAYLOAD
+    how = f"exit code {exit_code}" if exit_code is not None else "no exit code"
+    if was_killed:
+        how += ", killed by SIGKILL"
+    if ended is not None and ended.oom_kills:
+        how += f"; the kernel killed {ended.oom_kills} of its processes for memory"
+    if exit_code is None and record is not None and record.message:
+        how = record.message.strip()
+    return kind, _with_output(f"{_lead(kind)} ({how}){node_words}", evidence)
+
+
+def _exit_code(evidence: Evidence) -> int | None:
+    if evidence.ended is not None:
+        return evidence.ended.exit_code
+    return evidence.record.exit_code if evidence.record is not None else None
+
+
+def _pipes_failure(pipes: PipesReport) -> str | None:
+    """Why its results cannot be relied on, None if they can."""
+    if pipes.problems:
+        return f"not all of its messages could be understood: {'; '.join(pipes.problems[:3])}"
+    if not pipes.has_opened:
+        return (
+            "it never opened Dagster Pipes, so nothing is known of its results: call "
+            "open_dagster_pipes() in the payload, or set strict=False"
+        )
+    if not pipes.has_closed:
+        return (
+            "it did not close Dagster Pipes, so messages may be missing: use open_dagster_pipes() "
+            "in a `with` block, or set strict=False"
+        )
+    return None
+
+
+def _head_kind(nodes: Sequence[Node]) -> FailureKind:
+    heads = [node for node in nodes if node.kind == "head" and node.ended is not None]
+    return _kind_of(heads) if heads else FailureKind.NODE_FAILED
+
+
+def _kind_of(nodes: Sequence[Node]) -> FailureKind:
+    for node in nodes:
+        state = node.job.state if node.job is not None else None
+        if state is JobState.CANCELLED:
+            return FailureKind.CANCELLED
+        if state in _BY_STATE:
+            return _BY_STATE[state]
+    return FailureKind.NODE_FAILED
+
+
+def _abnormal(nodes: Sequence[Node], since: float | None) -> list[Node]:
+    """Ended by other than their own will, while the job ran."""
+    found = []
+    for node in nodes:
+        if node.ended is None or node.job is None or node.job.state not in _BY_STATE:
+            continue
+        if since is None or node.job.end_time is None or node.job.end_time >= since:
+            found.append(node)
+    return found
+
+
+def _lead(kind: FailureKind) -> str:
+    return {
+        FailureKind.PAYLOAD: "the payload failed",
+        FailureKind.OUT_OF_MEMORY: "the payload ran out of memory",
+        FailureKind.WALLTIME: "a node of the cluster reached its time limit under the payload",
+        FailureKind.PREEMPTED: "a node of the cluster was preempted under the payload",
+        FailureKind.NODE_FAILED: "a node of the cluster failed under the payload",
+        FailureKind.CANCELLED: "the cluster's Slurm job was cancelled under the payload",
+        FailureKind.ENVIRONMENT: "the environment on the cluster is broken",
+        FailureKind.REFUSED: "Ray could not start the payload",
+        FailureKind.UNKNOWN: "the Ray job failed",
+    }[kind]
+
+
+def _with_output(words: str, evidence: Evidence) -> str:
+    traceback = _exception_text(evidence.pipes.exception)
+    if traceback:
+        return f"{words}\n{traceback}"
+    return f"{words}\n--- last lines of its output\n{evidence.tail}" if evidence.tail else words
+
+
+def _exception_text(exception: Mapping[str, Any] | None) -> str:
+    """As Python prints it, causes first."""
+    if not exception:
+        return ""
+    parts = []
+    if exception.get("cause"):
+        parts.append(_exception_text(exception["cause"]))
+        parts.append("The above exception was the direct cause of the following exception:\n")
+    elif exception.get("context"):
+        parts.append(_exception_text(exception["context"]))
+        parts.append("During handling of the above exception, another exception occurred:\n")
+    parts.append("Traceback (most recent call last):")
+    parts += [line.rstrip("\n") for line in exception.get("stack") or []]
+    parts.append(str(exception.get("message") or exception.get("name")).rstrip("\n"))
+    return "\n".join(parts)
+
+
+def _mentions(text: str, words: Sequence[str]) -> bool:
+    return any(word in text for word in words)

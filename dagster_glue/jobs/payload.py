@@ -1,0 +1,173 @@
+"""What to run: a script to upload, or a module, with its arguments, files and environment."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from dagster_glue.jobs.errors import PayloadError
+
+_PYTHON = re.compile(r"(?:.*/)?python[0-9.]*")
+_VALUED_OPTIONS = ("-W", "-X", "--check-hash-based-pycs")
+_URI = re.compile(r"[a-z][a-z0-9+.-]*://")
+
+
+@dataclass(frozen=True)
+class Payload:
+    """Everything that decides a job, apart from the run it belongs to."""
+
+    command: tuple[str, ...]
+    """Runs in the uploaded folder."""
+    files: Mapping[str, str] = field(default_factory=dict)
+    """Uploaded beside the working directory's content: name there -> absolute path here."""
+    working_dir: str | None = None
+    """Absolute path here, or a URI that Ray fetches."""
+    excludes: tuple[str, ...] = ()
+    runtime_env: Mapping[str, Any] = field(default_factory=dict)
+    """The user's, without ``working_dir``, ``excludes`` and ``env_vars``."""
+    env_vars: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def has_local_working_dir(self) -> bool:
+        return self.working_dir is not None and not _is_uri(self.working_dir)
+
+
+def plan_payload(
+    payload_path: str,
+    *,
+    extra_files: Sequence[str] = (),
+    working_dir: str | None = None,
+    runtime_env: Mapping[str, Any] | None = None,
+    extra_env: Mapping[str, str] | None = None,
+) -> Payload:
+    """Read ``payload_path`` and check everything that can be checked before anything is sent.
+
+    ``payload_path`` is a script's path or ``python -m package.module``, either with arguments,
+    quoted as in a shell. A script outside ``working_dir`` is uploaded with ``extra_files``, which
+    land beside it. Relative paths start at the current folder, a script's also at ``working_dir``.
+
+    Raises PayloadError.
+    """
+    env = dict(runtime_env or {})
+    folder, excludes = _working_dir(working_dir, env)
+    command, script = _command(payload_path, folder)
+    files = {os.path.basename(script): script} if script else {}
+    for source in extra_files:
+        path = os.path.abspath(source)
+        if not os.path.exists(path):
+            raise PayloadError(f"extra_files: there is no {path}")
+        for name, member in _members(path):
+            if files.setdefault(name, member) != member:
+                raise PayloadError(
+                    f"extra_files: {files[name]} and {member} would both be uploaded as {name!r}: "
+                    "rename one"
+                )
+    if files and folder is not None and _is_uri(folder):
+        raise PayloadError(
+            f"working_dir is a URI ({folder}), so nothing can be added to it: give the script's "
+            "path inside it, after `python`, and no extra_files"
+        )
+    env_vars = _environment(env.pop("env_vars", None) or {}, "runtime_env['env_vars']")
+    env_vars |= _environment(extra_env or {}, "extra_env")
+    return Payload(command, files, folder, excludes, env, env_vars)
+
+
+def _working_dir(given: str | None, env: dict[str, Any]) -> tuple[str | None, tuple[str, ...]]:
+    inside = env.pop("working_dir", None)
+    excludes = tuple(env.pop("excludes", None) or ())
+    if given is not None and inside is not None and given != inside:
+        raise PayloadError(
+            f"working_dir is given twice: {given!r} and, in runtime_env, {inside!r}: keep one"
+        )
+    chosen = given if given is not None else inside
+    if chosen is None or _is_uri(chosen):
+        return chosen, excludes
+    path = os.path.abspath(os.path.expanduser(chosen))
+    if not os.path.isdir(path):
+        raise PayloadError(f"working_dir {chosen!r} is no folder (looked for {path})")
+    return path, excludes
+
+
+def _command(payload_path: str, working_dir: str | None) -> tuple[tuple[str, ...], str | None]:
+    """The command there, and the script here if it is to be uploaded."""
+    found = _find_script(payload_path, working_dir)
+    if found is not None:  # a path, perhaps with blanks in it
+        return ("python", found[0]), found[1]
+    try:
+        words = shlex.split(payload_path)
+    except ValueError as error:
+        raise PayloadError(f"payload_path {payload_path!r} is not quoted right: {error}") from None
+    if not words:
+        raise PayloadError("payload_path is empty: give a script or `python -m package.module`")
+    position = 0
+    interpreter = "python"
+    options: list[str] = []
+    if _PYTHON.fullmatch(words[0]):
+        interpreter, position = words[0], 1
+        while position < len(words) and words[position].startswith("-"):
+            if words[position] == "-m":
+                if position + 1 >= len(words):
+                    raise PayloadError(f"payload_path {payload_path!r}: no module follows -m")
+                return tuple(words), None
+            if words[position] == "-c":
+                return tuple(words), None
+            step = 2 if words[position] in _VALUED_OPTIONS else 1
+            options += words[position : position + step]
+            position += step
+    if position >= len(words):
+        raise PayloadError(f"payload_path {payload_path!r} names no script and no module")
+    found = _find_script(words[position], working_dir)
+    if found is None and position == 1 and working_dir is not None and _is_uri(working_dir):
+        found = (words[position], None)
+    if found is None:
+        raise PayloadError(
+            f"payload_path {payload_path!r}: there is no file {words[position]!r} in {os.getcwd()}"
+            + (f" or {working_dir}" if working_dir else "")
+            + "; a module is run by `python -m package.module`"
+        )
+    return (interpreter, *options, found[0], *words[position + 1 :]), found[1]
+
+
+def _find_script(path: str, working_dir: str | None) -> tuple[str, str | None] | None:
+    """Its path there, and here if it has to be uploaded; None if there is no such file."""
+    expanded = os.path.abspath(os.path.expanduser(path)) if path else ""
+    folder = working_dir if working_dir is not None and not _is_uri(working_dir) else None
+    if folder is not None and path and not os.path.isfile(expanded):
+        expanded = os.path.join(folder, path)
+    if not os.path.isfile(expanded):
+        return None
+    if folder is not None and os.path.realpath(expanded).startswith(
+        os.path.realpath(folder) + os.sep
+    ):
+        return os.path.relpath(os.path.realpath(expanded), os.path.realpath(folder)), None
+    return os.path.basename(expanded), expanded
+
+
+def _members(path: str) -> Iterator[tuple[str, str]]:
+    """A file, or all files of a folder, as (name there, path here)."""
+    base = os.path.dirname(path)
+    if not os.path.isdir(path):
+        yield os.path.basename(path), path
+        return
+    for folder, folders, names in os.walk(path):
+        folders[:] = sorted(name for name in folders if name != "__pycache__")
+        for name in sorted(names):
+            member = os.path.join(folder, name)
+            yield os.path.relpath(member, base), member
+
+
+def _environment(values: Mapping[str, Any], where: str) -> dict[str, str]:
+    for name, value in values.items():
+        if not isinstance(name, str) or not isinstance(value, str):
+            raise PayloadError(f"{where}: {name!r} is {value!r}, but only text can be a variable")
+        if not name or "=" in name or "\0" in name + value:
+            raise PayloadError(f"{where}: {name!r} cannot be a variable")
+    return dict(values)
+
+
+def _is_uri(text: str) -> bool:
+    return _URI.match(text) is not None

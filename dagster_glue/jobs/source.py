@@ -1,0 +1,170 @@
+"""Where a job's messages and output are read: files in its run folder, or Ray's job log."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from dagster_glue.jobs.client import JobRecord, NoAnswer
+from dagster_glue.jobs.link import JobsLink
+from dagster_glue.jobs.output import DriverOutput
+from dagster_glue.jobs.run_folder import MESSAGES, STATUS, STDERR, STDOUT, RunFolder
+from dagster_glue.jobs.tail import Tail
+from dagster_glue.pipes.lines import LineBuffer, LogSplitter, Split
+from dagster_glue.pipes.reader import RunMessageReader
+
+_LOG_EVERY_S = 1.0
+_LOG_SHARE = 5.0  # pause at least so many times as long as it took
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How the payload ended, by the program around it. ``time`` is epoch seconds there."""
+
+    exit_code: int
+    signal: int | None
+    oom_kills: int
+    """Kernel kills for memory in the job's cgroup while the payload ran."""
+    time: float
+    sizes: dict[str, int] = field(default_factory=dict)
+
+
+class Source(Protocol):
+    """Methods raise what :data:`.link.MAY_PASS` names; the next call goes on without loss."""
+
+    @property
+    def ended(self) -> Ended | None: ...
+    @property
+    def needs_ray(self) -> bool:
+        """Whether nothing can be read without Ray."""
+        ...
+
+    def look(self) -> bool:
+        """Take in what is new; False if there was nothing."""
+        ...
+
+    def drain(self, record: JobRecord | None) -> bool:
+        """A look after the end, as Ray tells it; True once everything was read."""
+        ...
+
+    def finish(self) -> None:
+        """Take what stands without a line end; nothing more will come."""
+        ...
+
+
+class FolderSource:
+    """Reads a run folder by byte offset."""
+
+    needs_ray = False
+
+    def __init__(self, folder: RunFolder, reader: RunMessageReader, output: DriverOutput) -> None:
+        self._tail = Tail(folder.transport, folder.path, (STATUS, MESSAGES, STDOUT, STDERR))
+        self._reader = reader
+        self._output = output
+        self._messages = LineBuffer()
+        self._status = LineBuffer()
+        self.ended: Ended | None = None
+
+    def look(self) -> bool:
+        found = self._tail.look()
+        for line in self._messages.feed(found[MESSAGES]):
+            self._reader.feed_line(line)
+        self._output.write("stdout", found[STDOUT])
+        self._output.write("stderr", found[STDERR])
+        for line in self._status.feed(found[STATUS]):
+            values = json.loads(line)
+            if values["event"] == "ended":
+                self.ended = _ended(values)
+        return any(found.values())
+
+    def drain(self, record: JobRecord | None) -> bool:
+        moved = self.look()
+        return not moved and self.ended is not None and self._tail.is_at(self.ended.sizes)
+
+    def finish(self) -> None:
+        rest = self._messages.flush()
+        if rest:
+            self._reader.note_broken(rest, "cut off in the middle")
+        self._output.write("stdout", b"", final=True)
+        self._output.write("stderr", b"", final=True)
+
+
+class LogSource:
+    """Reads Ray's log of the driver, whole each time, and takes what is new of it."""
+
+    needs_ray = True
+    ended = None
+
+    def __init__(
+        self, link: JobsLink, submission_id: str, reader: RunMessageReader, output: DriverOutput
+    ) -> None:
+        self._link = link
+        self._submission_id = submission_id
+        self._reader = reader
+        self._output = output
+        self._splitter = LogSplitter()
+        self._offset = 0
+        self._next = 0.0
+
+    def look(self) -> bool:
+        started = time.monotonic()
+        if started < self._next:
+            return False
+        moved = self._take(None)
+        # It is the whole log each time: a long one is asked for less often.
+        taken_s = time.monotonic() - started
+        self._next = started + taken_s + max(_LOG_EVERY_S, _LOG_SHARE * taken_s)
+        return moved
+
+    def drain(self, record: JobRecord | None) -> bool:
+        """The driver has ended, so its log is complete."""
+        self._take(record)
+        return True
+
+    def finish(self) -> None:
+        self._hand_on(self._splitter.flush())
+        self._output.write("stdout", b"", final=True)
+
+    def _take(self, record: JobRecord | None) -> bool:
+        data = self._link.attempt(
+            lambda api: api.log(record or api.job(self._submission_id)),
+        )
+        if data is None:
+            raise NoAnswer("Ray does not hand out the job's log now")
+        new, self._offset = data[self._offset :], max(self._offset, len(data))
+        self._hand_on(self._splitter.feed(new))
+        return bool(new)
+
+    def _hand_on(self, split: Split) -> None:
+        self._output.write("stdout", split.text)
+        for line in split.broken:
+            self._reader.note_broken(line, "something else was printed into it")
+        for message in split.messages:
+            self._reader.feed(message)
+
+
+def was_closed_in_folder(folder: RunFolder) -> bool:
+    """Whether the payload of this folder closed Pipes. Raises MAY_PASS."""
+    tail, lines, last = Tail(folder.transport, folder.path, (MESSAGES,)), LineBuffer(), b""
+    while data := tail.look()[MESSAGES]:
+        last = (lines.feed(data) or [last])[-1]
+    return b'"method": "closed"' in last
+
+
+def was_closed_in_log(log: bytes) -> bool:
+    """Whether the payload that printed this closed Pipes."""
+    splitter = LogSplitter()
+    found = [*splitter.feed(log).messages, *splitter.flush().messages]
+    return any(message.get("method") == "closed" for message in found)
+
+
+def _ended(values: dict[str, Any]) -> Ended:
+    return Ended(
+        exit_code=values["exit_code"],
+        signal=values["signal"],
+        oom_kills=values["oom_kills"],
+        time=values["time"],
+        sizes=values["sizes"],
+    )

@@ -1,0 +1,1 @@
+"""Dagster Pipes messages of a job, each exactly once."""

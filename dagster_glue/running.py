@@ -1,0 +1,150 @@
+"""One payload on one cluster: environment, cluster, job, metadata."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from dagster_glue.acquire import ClusterRequest, acquired
+from dagster_glue.clusters.base import ClusterAccess
+from dagster_glue.jobs.client import JobsApi
+from dagster_glue.jobs.options import RunOptions
+from dagster_glue.jobs.request import EntrypointResources
+from dagster_glue.jobs.run import run_job
+from dagster_glue.jobs.step import CancelWatch, is_direct
+from dagster_glue.launchers import Launcher, RayLauncher
+from dagster_glue.metadata import (
+    footprint_metadata,
+    footprint_of,
+    run_metadata,
+    version_warning,
+)
+from dagster_glue.metrics import Window
+from dagster_glue.modes import ExecutionMode
+from dagster_glue.payloads import payload_for
+from dagster_glue.requirements import requirement_options
+from dagster_glue.slurm import SlurmRunConfig
+from slurm_provider.errors import ConfigError
+
+if TYPE_CHECKING:
+    from dagster_glue.compute import ComputeResource, Context
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """The arguments of ``ComputeResource.run``."""
+
+    payload_path: str
+    launcher: Launcher
+    config: SlurmRunConfig
+    extra_env: Mapping[str, str]
+    extras: Mapping[str, Any]
+    extra_slurm_opts: Mapping[str, Any]
+    resource_requirements: Mapping[str, Any]
+    extra_files: Sequence[str]
+
+
+def run_payload(
+    compute: ComputeResource, context: Context, request: RunRequest
+) -> dg.PipesClientCompletedInvocation:
+    """See ``ComputeResource.run``."""
+    mode, launcher = compute.execution_mode, request.launcher
+    payload = payload_for(
+        request.payload_path,
+        launcher,
+        request.config,
+        extra_env=request.extra_env,
+        extra_files=request.extra_files,
+        pre_deployed_env_path=compute.pre_deployed_env_path,
+    )
+    options = RunOptions(
+        strict=compute.strict,
+        log_events=compute.log_events,
+        all_worker_logs=compute.all_worker_logs,
+        entrypoint=_entrypoint(launcher),
+    )
+    wanted = _cluster_request(compute, context, request, mode)
+    begin = time.time()
+    with acquired(wanted, context.log.info, _leave_running(context)) as cluster:
+        _check_ray_version(launcher, cluster, context.log.warning)
+        finished = run_job(
+            cluster, context=context, payload=payload, extras=request.extras, options=options
+        )
+        window = Window(begin, time.time())
+        footprint = footprint_of(cluster, context.log.warning)
+    metadata = run_metadata(finished.outcome, footprint.cluster_id, footprint.job_ids)
+    metadata |= footprint_metadata(footprint, window, asked_for_gpus=_asks_for_gpus(launcher))
+    failure = finished.failure()
+    if failure is not None:
+        raise dg.Failure(failure.description, metadata={**metadata, **failure.metadata})
+    return dg.PipesClientCompletedInvocation(finished.session, metadata=metadata)
+
+
+def _cluster_request(
+    compute: ComputeResource, context: Context, request: RunRequest, mode: ExecutionMode
+) -> ClusterRequest:
+    needs = requirement_options(request.resource_requirements, request.launcher)
+    environment = compute.packing.environment(
+        name=request.config.environment_name,
+        pre_deployed_env_path=compute.pre_deployed_env_path,
+        auto_detect_platform=compute.auto_detect_platform,
+        pack_platform=compute.pack_platform,
+    )
+    return ClusterRequest(
+        mode=mode,
+        launcher=request.launcher,
+        run_id=context.run_id,
+        step_key="direct" if is_direct(context) else context.get_step_execution_context().step.key,
+        default_launcher=compute.default_launcher,
+        slurm=compute.site,
+        slurm_opts={**needs, **request.extra_slurm_opts},
+        environment=environment,
+        force_env_push=request.config.force_env_push,
+        queue_timeout_s=compute.queue_timeout,
+    )
+
+
+def _entrypoint(launcher: Launcher) -> EntrypointResources:
+    if not isinstance(launcher, RayLauncher):
+        return EntrypointResources()
+    return EntrypointResources(
+        num_cpus=launcher.entrypoint_num_cpus,
+        num_gpus=launcher.entrypoint_num_gpus,
+        memory=launcher.entrypoint_memory,
+        resources=launcher.entrypoint_resources,
+    )
+
+
+def _leave_running(context: Context) -> Callable[[BaseException], bool]:
+    def leaves(error: BaseException) -> bool:
+        interrupts = (dg.DagsterExecutionInterruptedError, KeyboardInterrupt)
+        if not isinstance(error, interrupts) or is_direct(context):
+            return False
+        return not CancelWatch(context).was_cancelled()
+
+    return leaves
+
+
+def _check_ray_version(
+    launcher: Launcher, cluster: ClusterAccess, warn: Callable[[str], None]
+) -> None:
+    if not isinstance(launcher, RayLauncher) or launcher.ray_version is None:
+        return
+    connection = cluster.open_jobs()
+    try:
+        found = JobsApi(connection).ray_version()
+    finally:
+        connection.close()
+    problem = version_warning(launcher.ray_version, found)
+    if problem is not None and launcher.require_ray_version:
+        raise ConfigError(problem)
+    if problem is not None:
+        warn(problem)
+
+
+def _asks_for_gpus(launcher: Launcher) -> bool:
+    return isinstance(launcher, RayLauncher) and bool(launcher.num_gpus_per_node)

@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dagster_glue.clusters import per_asset
+from dagster_glue.clusters.per_asset import cluster_for_asset, cluster_name
+from slurm_provider.api import Head
+from slurm_provider.errors import ClusterError
+from slurm_provider.fleet.identity import name_error
+from slurm_provider.transport import LocalTransport, Transport
+
+HEAD = Head("abc-0", "17", "n1", "10.0.0.1:6379", 8265, "g")
+
+
+class FakeCluster:
+    """What the life of a cluster calls; remembers it."""
+
+    made: list[FakeCluster]
+    directory: str
+    words: tuple[str, ...] = ("job 17 waits", "job 17 waits", "job 17 is running")
+    never_starts = False
+    cannot_go = False
+
+    def __init__(self, config: Mapping[str, Any], transport: Transport) -> None:
+        self.name = config["cluster_name"]
+        self.downs = 0
+        self.made.append(self)
+
+    def up(self, show: Callable[[str], None], is_wanted: Callable[[], bool]) -> Head:
+        while self.never_starts:
+            if not is_wanted():
+                raise ClusterError("no longer waiting")
+        for words in self.words:
+            show(words)
+        return HEAD
+
+    def down(self) -> None:
+        self.downs += 1
+        if self.cannot_go:
+            raise ClusterError("Slurm still lists jobs")
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> type[FakeCluster]:
+    class Fake(FakeCluster):
+        made: list[FakeCluster] = []  # noqa: RUF012 -- one list for each test
+        directory = str(tmp_path)
+
+    monkeypatch.setattr(per_asset, "RayCluster", Fake)
+    return Fake
+
+
+def run(
+    logged: list[str],
+    body: Callable[[], None] = lambda: None,
+    queue_timeout_s: float | None = None,
+    leave_running: Callable[[BaseException], bool] = lambda error: False,
+) -> None:
+    with cluster_for_asset(
+        {"cluster_name": "a"}, LocalTransport(), "/w", logged.append,
+        queue_timeout_s=queue_timeout_s, leave_running=leave_running,
+    ):  # fmt: skip
+        body()
+
+
+def interrupted() -> None:
+    raise KeyboardInterrupt
+
+
+def test_the_cluster_is_gone_afterwards_and_each_state_was_said_once(
+    fake: type[FakeCluster],
+) -> None:
+    logged: list[str] = []
+    run(logged)
+    assert [cluster.downs for cluster in fake.made] == [1]
+    assert logged == [
+        "job 17 waits",
+        "job 17 is running",
+        "Cluster a: Ray runs on n1 (Slurm job 17)",
+    ]
+
+
+def test_the_cluster_is_gone_after_a_failure(fake: type[FakeCluster]) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        run([], interrupted)
+    assert fake.made[0].downs == 1
+
+
+def test_the_cluster_stays_when_only_this_process_ends(fake: type[FakeCluster]) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        run([], interrupted, leave_running=lambda error: True)
+    assert fake.made[0].downs == 0
+
+
+def test_a_cluster_that_does_not_go_is_said_and_the_result_stands(fake: type[FakeCluster]) -> None:
+    fake.cannot_go = True
+    logged: list[str] = []
+    run(logged)
+    assert "Slurm still lists jobs" in logged[-1]
+    assert "cleanup_cluster('a')" in logged[-1]
+
+
+def test_a_cluster_that_does_not_start_in_time_is_withdrawn(fake: type[FakeCluster]) -> None:
+    fake.never_starts = True
+    with pytest.raises(ClusterError, match=r"within queue_timeout \(0.05 s\)"):
+        run([], queue_timeout_s=0.05)
+    assert fake.made[0].downs == 1
+
+
+def test_a_step_s_cluster_has_the_same_usable_name_in_every_attempt() -> None:
+    names = {cluster_name("run-1", step) for step in ("train", "train[a]", "train[b]", "[]", "é")}
+    assert len(names) == 5
+    assert all(name_error(name) is None for name in names)
+    assert cluster_name("run-1", "train") == cluster_name("run-1", "train")
+    assert cluster_name("run-2", "train") != cluster_name("run-1", "train")

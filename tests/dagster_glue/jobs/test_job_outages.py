@@ -1,0 +1,168 @@
+"""Cut connections, lost answers, interrupted steps: on a real Ray, behind a proxy that cuts."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from dagster_glue.jobs import launch as launch_module
+from dagster_glue.jobs.client import JobRecord, JobsApi
+from dagster_glue.jobs.follow import Follower
+
+# Prints its own log: noise of all kinds between messages, over some seconds.
+SLOW = """
+    import sys, time
+    import ray
+    from dagster_pipes import open_dagster_pipes
+
+    @ray.remote
+    def chat():
+        for i in range(200):
+            print("a worker says", i, "x" * 1000)
+
+    open({marker!r}, "a").write("ran\\n")
+    with open_dagster_pipes() as pipes:
+        ray.init(address="auto")
+        talk = chat.remote()
+        sys.stdout.buffer.write(b"no text: \\xff\\xfe\\n")
+        for i in range(30):
+            sys.stdout.write("\\r" + "#" * i); sys.stdout.flush()
+            pipes.report_custom_message(i)
+            time.sleep(0.1)
+        ray.get(talk)
+        pipes.report_custom_message("y" * 5_000_000)
+"""
+EXPECTED = [*range(30), "y" * 5_000_000]
+
+
+@pytest.fixture
+def marker(tmp_path: Path) -> Path:
+    return tmp_path / "ran"
+
+
+@pytest.fixture
+def in_the_middle(wait_for: Callable[..., Any], marker: Path) -> Callable[..., Any]:
+    """Does something in another thread once the payload runs."""
+
+    def start(act: Callable[[], None]) -> None:
+        def wait_and_act() -> None:
+            wait_for(marker.exists)
+            time.sleep(0.5)
+            act()
+
+        threading.Thread(target=wait_and_act, daemon=True).start()
+
+    return start
+
+
+@pytest.mark.parametrize("is_shared", [True, False], ids=["shared files", "job log"])
+def test_a_lost_answer_and_a_cut_connection_lose_no_message_and_start_no_second_job(
+    request: pytest.FixtureRequest,
+    materialize: Any,
+    script: Callable[..., str],
+    marker: Path,
+    in_the_middle: Callable[..., None],
+    is_shared: bool,
+) -> None:
+    cluster = request.getfixturevalue("cluster" if is_shared else "unshared")
+
+    def cut_for_a_while() -> None:
+        cluster.proxy.cut()
+        time.sleep(3.0)
+        cluster.proxy.mend()
+
+    cluster.proxy.swallow_answer_to = b"POST /api/jobs/ "
+    in_the_middle(cut_for_a_while)
+    made = materialize(cluster, script(SLOW.format(marker=str(marker))))
+    assert made.result.success, made.failure
+    assert cluster.proxy.swallowed == 1
+    assert made.messages == EXPECTED
+    assert marker.read_text() == "ran\n"
+
+
+def test_a_retried_step_goes_on_with_the_running_job_and_gets_all_its_messages(
+    cluster: Any,
+    materialize: Any,
+    script: Callable[..., str],
+    marker: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    wait_for: Callable[..., Any],
+) -> None:
+    follow = Follower.follow
+
+    def die_once(self: Follower) -> Any:
+        monkeypatch.setattr(Follower, "follow", follow)
+        wait_for(marker.exists)
+        raise RuntimeError("the step's process fails")
+
+    monkeypatch.setattr(Follower, "follow", die_once)
+    made = materialize(cluster, script(SLOW.format(marker=str(marker))), retries=1)
+    assert made.result.success, made.failure
+    assert made.messages == EXPECTED
+    assert made.job.outcome.was_adopted
+    assert marker.read_text() == "ran\n"
+
+
+def test_sigterm_leaves_the_job_alone_and_the_next_run_goes_on_with_it(
+    cluster: Any,
+    materialize: Any,
+    script: Callable[..., str],
+    marker: Path,
+    in_the_middle: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+    runs: dict[str, Any],
+) -> None:
+    path = script(SLOW.format(marker=str(marker)))
+    in_the_middle(lambda: signal.raise_signal(signal.SIGTERM))
+    assert not materialize(cluster, path, before=runs["note"]).result.success
+    (interrupted,) = runs["ids"]
+    name = f"{interrupted}-trained-0-0"
+    assert _job(cluster, name).status == "RUNNING"
+
+    # What Dagster's event log tells a run that retries another from failure.
+    monkeypatch.setattr(launch_module, "find_launched", lambda context, call: name)
+    for _ in ("while it runs", "after it succeeded"):
+        made = materialize(cluster, path)
+        assert made.result.success, made.failure
+        assert made.messages == EXPECTED
+        assert made.job.outcome.submission_id == name
+    assert marker.read_text() == "ran\n"
+
+
+def test_a_cancelled_run_stops_its_job(
+    cluster: Any,
+    materialize: Any,
+    script: Callable[..., str],
+    marker: Path,
+    in_the_middle: Callable[..., None],
+    runs: dict[str, Any],
+    tmp_path: Path,
+) -> None:
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+
+        def cancel() -> None:  # as the UI does: first the status, then the signal
+            instance.report_run_canceling(instance.get_run_by_id(runs["ids"][0]))
+            signal.raise_signal(signal.SIGTERM)
+
+        in_the_middle(cancel)
+        path = script(SLOW.format(marker=str(marker)))
+        made = materialize(cluster, path, instance=instance, before=runs["note"])
+        assert not made.result.success
+    assert _job(cluster, f"{runs['ids'][0]}-trained-0-0").status == "STOPPED"
+
+
+@pytest.fixture
+def runs() -> Iterator[dict[str, Any]]:
+    ids: list[str] = []
+    yield {"ids": ids, "note": lambda context: ids.append(context.run.run_id)}
+
+
+def _job(cluster: Any, name: str) -> JobRecord:
+    return JobsApi(cluster.open_jobs()).job(name)

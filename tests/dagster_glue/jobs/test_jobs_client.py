@@ -1,0 +1,95 @@
+"""What the job API's answers mean; a server of canned ones."""
+
+from __future__ import annotations
+
+import http.server
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from dagster_glue.clusters.base import JobsConnection
+from dagster_glue.jobs.client import AlreadySubmitted, JobsApi, JobUnknown, NoAnswer
+from dagster_glue.jobs.errors import JobRefused
+
+
+class Answers(http.server.ThreadingHTTPServer):
+    status = 200
+    body = b""
+    seen: list[str]
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        assert isinstance(self.server, Answers)
+        self.server.seen.append(f"{self.path} {self.headers.get('Authorization')}")
+        self.send_response(self.server.status)
+        self.send_header("Content-Length", str(len(self.server.body)))
+        self.end_headers()
+        self.wfile.write(self.server.body)
+
+    do_POST = do_GET
+
+    def log_message(self, *_: object) -> None: ...
+
+
+@pytest.fixture
+def server() -> Iterator[Answers]:
+    with Answers(("127.0.0.1", 0), Handler) as made:
+        made.seen = []
+        threading.Thread(target=made.serve_forever, args=(0.01,), daemon=True).start()
+        yield made
+        made.shutdown()
+
+
+@pytest.fixture
+def api(server: Answers) -> JobsApi:
+    address = f"http://127.0.0.1:{server.server_address[1]}"
+    headers = {"Authorization": "Bearer t"}
+    return JobsApi(JobsConnection(address, headers, lambda: None, lambda: True))
+
+
+REFUSED = b"RuntimeError: Request failed with status code 400: bad label\n.\n"
+TAKEN = b"Request failed with status code 400: ValueError: Job with submission_id x already exists."
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "error"),
+    [
+        (400, b"bad", JobRefused),
+        (500, REFUSED, JobRefused),
+        (500, TAKEN, AlreadySubmitted),
+        (500, b"No available agent to submit job, please try again later.", NoAnswer),
+        (502, b"", NoAnswer),
+    ],
+)
+def test_a_submission_is_refused_taken_or_unanswered(
+    api: JobsApi, server: Answers, status: int, body: bytes, error: type[Exception]
+) -> None:
+    server.status, server.body = status, body
+    with pytest.raises(error):
+        api.submit({"submission_id": "x"})
+
+
+def test_only_a_404_says_that_there_is_no_such_job(api: JobsApi, server: Answers) -> None:
+    server.status, server.body = 404, b"Job x does not exist"
+    with pytest.raises(JobUnknown):
+        api.job("x")
+    for status, body in ((500, b"GCS is away"), (200, b"<html>a proxy</html>")):
+        server.status, server.body = status, body
+        with pytest.raises(NoAnswer):
+            api.job("x")
+
+
+def test_the_environments_proxy_is_left_out_and_the_token_sent(
+    api: JobsApi, server: Answers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    server.body = b'{"status": "RUNNING", "start_time": 2000, "metadata": null}'
+    record = api.job("x y")
+    assert (record.status, record.started, record.is_terminal) == ("RUNNING", 2.0, False)
+    assert server.seen == ["/api/jobs/x%20y Bearer t"]
+
+
+def test_a_token_does_not_show_in_a_connections_repr() -> None:
+    assert "sesame" not in repr(JobsConnection("a", {"x": "sesame"}, print, bool))

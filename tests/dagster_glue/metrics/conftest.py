@@ -1,0 +1,3 @@
+from tests.sandbox_fixture import sandbox
+
+__all__ = ["sandbox"]

@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from dagster_glue import (
+    BashLauncher,
+    ComputeResource,
+    ConfigError,
+    ExecutionMode,
+    RayLauncher,
+    SlurmResource,
+)
+from dagster_glue.acquire import ClusterRequest, acquired, local_options
+from dagster_glue.clusters.existing import ExistingCluster
+
+
+def acquire(mode: ExecutionMode, launcher: RayLauncher | None = None) -> Any:
+    request = ClusterRequest(mode, launcher or RayLauncher(), "run", "step", slurm=SlurmResource())
+    with acquired(request, lambda words: None, lambda error: False) as cluster:
+        return cluster
+
+
+@pytest.mark.parametrize("mode", [ExecutionMode.SLURM_SESSION, ExecutionMode.SLURM_HETJOB])
+def test_a_mode_that_is_not_there_yet_says_so(mode: ExecutionMode) -> None:
+    with pytest.raises(ConfigError, match=f"{mode.value} is not available yet"):
+        acquire(mode)
+
+
+@pytest.mark.parametrize("mode", list(ExecutionMode))
+def test_a_named_cluster_is_used_in_every_mode(mode: ExecutionMode) -> None:
+    cluster = acquire(mode, RayLauncher(ray_address="http://head.example:8265/"))
+    assert cluster.open_jobs().address == "http://head.example:8265"
+
+
+@pytest.mark.parametrize("address", ["head:8265", "ray://head:10001", "http://"])
+def test_an_address_that_is_no_dashboard_s_is_refused(address: str) -> None:
+    with pytest.raises(ConfigError, match="give http://host:port"):
+        ExistingCluster(address)
+
+
+def test_the_token_for_a_named_cluster_is_the_one_that_ray_would_use(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    cluster = ExistingCluster("http://head:8265")
+    (tmp_path / "token").write_text("from-file\n")
+    monkeypatch.delenv("RAY_AUTH_TOKEN", raising=False)
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / "token"))
+    assert cluster.open_jobs().headers == {"Authorization": "Bearer from-file"}
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "from-variable")
+    assert cluster.open_jobs().headers == {"Authorization": "Bearer from-variable"}
+    assert "from-variable" not in repr(cluster.open_jobs())
+
+
+def test_the_local_runtime_is_large_enough_for_the_default_and_the_run_s_launcher() -> None:
+    default = RayLauncher(num_cpus_per_node=32, num_gpus_per_node=1, object_store_memory_gb=1)
+    of_run = RayLauncher(num_cpus_per_node=16, num_gpus_per_node=4, ray_args=["--log-style=pretty"])
+    assert local_options([default, of_run], cpus_here=8) == {
+        "num_cpus": 32,
+        "num_gpus": 4,
+        "object_store_memory_mb": 1024,
+        "ray_args": ("--log-style=pretty",),
+        "env": {"RAY_prestart_worker_first_driver": "0"},
+    }
+
+
+def test_the_local_runtime_has_all_of_this_machine_where_that_is_more() -> None:
+    assert "num_cpus" not in local_options([RayLauncher(num_cpus_per_node=2)], cpus_here=8)
+    assert local_options([None, BashLauncher()], cpus_here=8) == {"ray_args": ()}
+
+
+def test_the_local_runtime_is_not_ended_by_hand() -> None:
+    with pytest.raises(ConfigError, match="ends by itself"):
+        ComputeResource(mode="local").cleanup_cluster("local-abc")
+
+
+def test_a_cluster_id_cannot_lead_out_of_the_folder_of_clusters() -> None:
+    compute = ComputeResource(mode="slurm", slurm=SlurmResource(remote_base="/nowhere"))
+    with pytest.raises(ConfigError, match="cluster_name"):
+        compute.cleanup_cluster("../../home")

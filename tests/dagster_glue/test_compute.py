@@ -1,0 +1,129 @@
+"""The facade without a cluster; see test_compute_local.py and tests/e2e for runs.
+
+Annotations are not postponed here: Dagster refuses a `context` that is annotated by a string.
+"""
+
+import subprocess
+import sys
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from dagster_glue import (
+    BashLauncher,
+    ComputeResource,
+    ConfigError,
+    ExecutionMode,
+    RayLauncher,
+    SlurmQueueConfig,
+    SlurmResource,
+    SlurmRunConfig,
+    SlurmSessionResource,
+    SSHConnectionResource,
+)
+
+
+def test_importing_the_package_imports_nothing_heavy() -> None:
+    code = (
+        "import sys, dagster_glue; "
+        "print([n for n in ('ray', 'paramiko', 'matplotlib', 'numpy') if n in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.stdout.strip(), done.returncode) == ("[]", 0), done.stderr
+
+
+def test_definitions_with_variables_are_loadable_without_their_values() -> None:
+    @dg.asset
+    def by_parameter(compute: ComputeResource) -> None: ...
+
+    @dg.asset(required_resource_keys={"compute"})
+    def by_key(context: dg.AssetExecutionContext) -> None: ...
+
+    compute = ComputeResource(
+        mode=dg.EnvVar("THE_MODE"),
+        slurm=SlurmResource(
+            ssh=SSHConnectionResource(
+                host=dg.EnvVar("THE_HOST"),
+                port=dg.EnvVar.int("THE_PORT"),
+                password=dg.EnvVar("THE_PASSWORD"),
+            ),
+            queue=SlurmQueueConfig(partition=dg.EnvVar("THE_PARTITION")),
+        ),
+        default_launcher=RayLauncher(num_cpus_per_node=dg.EnvVar.int("THE_CPUS")),
+        pre_deployed_env_path=dg.EnvVar("THE_ENV"),
+    )
+    defs = dg.Definitions(assets=[by_parameter, by_key], resources={"compute": compute})
+    dg.Definitions.validate_loadable(defs)
+
+
+def test_a_run_sees_the_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("THE_MODE", "slurm")
+    monkeypatch.setenv("THE_CPUS", "3")
+    seen: list[ComputeResource] = []
+
+    @dg.asset(required_resource_keys={"compute"})
+    def look(context: dg.AssetExecutionContext) -> None:
+        seen.append(context.resources.compute)
+
+    compute = ComputeResource(
+        mode=dg.EnvVar("THE_MODE"),
+        slurm=SlurmResource(),
+        default_launcher=RayLauncher(num_cpus_per_node=dg.EnvVar.int("THE_CPUS")),
+    )
+    assert dg.materialize([look], resources={"compute": compute}).success
+    assert seen[0].execution_mode is ExecutionMode.SLURM
+    assert isinstance(seen[0].default_launcher, RayLauncher)
+    assert seen[0].default_launcher.num_cpus_per_node == 3
+
+
+@pytest.mark.parametrize("mode", ["slurm-session", "SLURM_SESSION", ExecutionMode.SLURM_SESSION])
+def test_a_mode_may_be_given_as_value_name_or_member(mode: str) -> None:
+    compute = ComputeResource(mode=mode, slurm=SlurmResource())
+    assert compute.mode == ExecutionMode.SLURM_SESSION
+    assert compute.execution_mode is ExecutionMode.SLURM_SESSION
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"mode": "session"}, "use one of local, slurm, slurm-session, slurm-hetjob"),
+        ({"mode": "slurm"}, r"needs slurm=SlurmResource"),
+        ({"mode": "local", "default_luncher": None}, "closest: default_launcher"),
+    ],
+)
+def test_a_facade_that_cannot_be_is_refused(values: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        ComputeResource(**values)
+
+
+def test_a_session_may_bring_its_own_site() -> None:
+    ComputeResource(
+        mode=ExecutionMode.SLURM_SESSION, session=SlurmSessionResource(slurm=SlurmResource())
+    )
+
+
+def test_the_facade_is_a_pipes_client() -> None:
+    compute = ComputeResource(mode="local", default_launcher=BashLauncher())
+    assert isinstance(compute, dg.PipesClient)
+
+
+def test_a_mistyped_argument_is_a_config_error() -> None:
+    with pytest.raises(ConfigError, match="closest: slurm"):
+        ComputeResource(mode="local", slum=None)
+
+
+def test_the_launchpad_s_config_reaches_an_asset_and_is_checked() -> None:
+    seen: list[SlurmRunConfig] = []
+
+    @dg.asset
+    def look(config: SlurmRunConfig) -> None:
+        seen.append(config)
+
+    def run(values: dict[str, Any]) -> None:
+        dg.materialize([look], run_config={"ops": {"look": {"config": values}}})
+
+    run({"force_env_push": True, "extra_files": ["a.csv"]})
+    assert (seen[0].force_env_push, seen[0].extra_files) == (True, ["a.csv"])
+    with pytest.raises(dg.DagsterInvalidConfigError, match="force_env_pusch"):
+        run({"force_env_pusch": True})

@@ -1,0 +1,82 @@
+"""Mode local, for real: the reference's blocks on a Ray runtime of this machine."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from dagster_glue import ComputeResource, ExecutionMode, RayLauncher
+from dagster_glue.acquire import local_options
+from dagster_glue.clusters.local import LocalCluster
+from tests.dagster_glue.assets import failure_of, metadata_of, plain, train_model
+from tests.dagster_glue.payloads import write_payloads
+
+DEFAULT = RayLauncher(num_cpus_per_node=1, num_gpus_per_node=2, object_store_memory_gb=0.1)
+
+
+@pytest.fixture(scope="module")
+def runtime() -> Iterator[LocalCluster]:
+    """The one that all tests here share, gone after them."""
+    cluster = LocalCluster.start(**local_options([DEFAULT], os.cpu_count() or 1))
+    yield cluster
+    cluster.stop()
+
+
+@pytest.fixture
+def compute(
+    runtime: LocalCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> ComputeResource:
+    write_payloads(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    return ComputeResource(mode=ExecutionMode.LOCAL, default_launcher=DEFAULT)
+
+
+def test_ray_and_bash_assets_run_on_one_runtime(
+    compute: ComputeResource, runtime: LocalCluster, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assets = [train_model(ray_version="2.9.3"), plain("a", "'b c'")]
+    result = dg.materialize(assets, resources={"compute": compute})
+
+    trained, said = metadata_of(result, "train_model"), metadata_of(result, "plain")
+    assert (trained["shards"], trained["max_accuracy"]) == (4, 0.98)
+    assert trained["experiment"] == result.run_id
+    assert said["arguments"] == ["a", "b c"]
+    assert (said["greeting"], said["beside"]) == ("hello you", "here")
+    assert {trained["cluster_id"], said["cluster_id"]} == {runtime.cluster_id}
+    assert Path(trained["run_log"]).is_file()
+    assert "RayLauncher.ray_version is 2.9.3, the environment's Ray is" in capfd.readouterr().err
+
+
+def test_a_payload_s_exception_fails_the_step_with_its_kind_and_traceback(
+    compute: ComputeResource,
+) -> None:
+    result = dg.materialize([plain("fail")], resources={"compute": compute}, raise_on_error=False)
+    failure = failure_of(result, "plain")
+    assert failure.description is not None
+    assert failure.description.startswith("[payload]")
+    assert "ValueError: no such luck" in failure.description
+    assert {"cluster_id", "ray_submission_id", "run_log"} <= failure.metadata.keys()
+
+
+def test_another_ray_is_an_error_where_that_was_asked_for(compute: ComputeResource) -> None:
+    launcher = {"ray_version": "2.9.3", "require_ray_version": True}
+    with pytest.raises(ValueError, match=r"ray_version is 2\.9\.3, the environment's Ray is"):
+        dg.materialize([train_model(**launcher)], resources={"compute": compute})
+
+
+def test_an_existing_cluster_is_used_by_its_address(
+    compute: ComputeResource, runtime: LocalCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connection = runtime.open_jobs()
+    token = connection.headers["Authorization"].removeprefix("Bearer ")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", token)
+    result = dg.materialize(
+        [train_model(ray_address=connection.address)], resources={"compute": compute}
+    )
+    trained = metadata_of(result, "train_model")
+    assert trained["shards"] == 4
+    assert trained["cluster_id"].startswith("127-0-0-1-")
