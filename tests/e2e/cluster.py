@@ -117,7 +117,8 @@ class Cluster:
         """The same as a command line for Popen with ``cwd=ROOT``."""
         there = ["sh", "-c", 'cd "$0" && exec "$@"', str(self.folder), *argv]
         if self.shell is None:  # root has no Ray on PATH, and here no Slurm either
-            there = ["env", "-u", "SLURM_CONF", f"PATH={self.sandbox.info['env_prefix']}/bin:/usr/bin:/bin", *there]
+            path = f"{self.sandbox.info['env_prefix']}/bin:/usr/bin:/bin"
+            there = ["env", "-u", "SLURM_CONF", f"PATH={path}", *there]
         return self.sandbox.run_argv(*there, user=self.shell)
 
     def up(self, *arguments: str, timeout_s: float = UP_S, check: bool = True) -> Done:

@@ -33,7 +33,9 @@ def cluster(sandbox: RunningSandbox) -> Iterator[Cluster]:
             labels={"team": "vision"},
         ),
     }  # fmt: skip
-    yield from _running(Cluster(sandbox, "main", config(types)))
+    # Ray gives a client's server 30 s to start, which two busy cores may not keep.
+    env = {"RAY_CLIENT_SERVER_CHECK_CHANNEL_TIMEOUT_S": "90"}
+    yield from _running(Cluster(sandbox, "main", config(types, env=env)))
 
 
 @pytest.fixture

@@ -121,7 +121,9 @@ def test_ray_down_over_ssh_leaves_nothing(sandbox: RunningSandbox, far: Cluster)
     far.assert_nothing_is_left()
 
 
-@pytest.mark.parametrize("what", ["host key", "refused key", "missing key", "unreadable key", "port"])
+@pytest.mark.parametrize(
+    "what", ["host key", "refused key", "missing key", "unreadable key", "port"]
+)
 def test_ssh_that_fails_is_one_clear_sentence(
     sandbox: RunningSandbox, make_cluster: MakeCluster, tmp_path: Path, what: str
 ) -> None:
@@ -137,7 +139,7 @@ def test_ssh_that_fails_is_one_clear_sentence(
         "unreadable key": ({}, sandbox.info["users"]["user1"]["key_path"]),
         "port": ({"port": 2223}, "2223"),
     }[what]
-    content = config(ssh=ssh_section(sandbox, **changes))  # type: ignore[arg-type]
+    content = config(ssh=ssh_section(sandbox, **changes))
     # User2 may not read the key of user1; root may.
     shell = "user2" if what == "unreadable key" else None
     cluster = make_cluster("nossh", content, user="user2" if shell else "user1", shell=shell)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,7 @@ from tests.sandbox_fixture import wait_for
 
 pytestmark = pytest.mark.sandbox
 
-OBSERVED_S = 30
+OBSERVED_S = 20
 
 
 @pytest.fixture(scope="module")
@@ -38,23 +39,21 @@ def trouble(make_module_cluster: MakeCluster) -> Iterator[Cluster]:
 
 def test_a_broken_worker_is_not_launched_for_ever_and_says_why(trouble: Cluster) -> None:
     with trouble.asking(_TASKS.format("broken", 2)):
-        wait_for(lambda: trouble.reports()[1:], 30)
+        state = wait_for(lambda: held_back(trouble).get("broken"), 40)
         began = time.monotonic()
-        logs: list[str] = []
-
-        def attempts() -> bool:
-            nonlocal logs
-            logs = [path.name for path in trouble.dir.glob("logs/*.log")]
-            return time.monotonic() - began > OBSERVED_S
-
-        wait_for(attempts, OBSERVED_S + 20, poll_s=1)
-        state = trouble.json("autoscaler.json")["types"]["broken"]
+        wait_for(lambda: time.monotonic() - began > OBSERVED_S, OBSERVED_S + 20, poll_s=1)
+        logs = list(trouble.dir.glob("logs/*.log"))
         log = trouble.monitor_log()
 
     assert 2 <= len(logs) - 1 <= 5, logs  # but for the head's
     assert "exit code 3" in state["cause"]
     assert "no such module" in log
     assert trouble.exec("echo usable").output.count("usable") >= 1
+
+
+def held_back(cluster: Cluster) -> Any:
+    """Node types that fail, as the autoscaler publishes them."""
+    return (cluster.json("autoscaler.json") or {"types": {}})["types"]
 
 
 def test_a_node_near_its_time_limit_drains_and_has_a_successor(trouble: Cluster) -> None:
@@ -73,20 +72,18 @@ def test_a_node_near_its_time_limit_drains_and_has_a_successor(trouble: Cluster)
     wait_for(lambda: trouble.jobs("ends") == {}, 30)
 
 
-def test_work_of_a_host_that_lost_power_goes_on_elsewhere(trouble: Cluster) -> None:
+def test_a_host_that_lost_power_is_replaced_for_the_work_that_waits(trouble: Cluster) -> None:
     sandbox = trouble.sandbox
-    with trouble.asking(_RETRIED.format(str(trouble.folder))) as task:
+    with trouble.asking(_ACTOR.format("away")):
         (first,) = trouble.wait_for_workers(1)
-        wait_for(lambda: (trouble.folder / "started").exists(), 30)
         try:
             sandbox.control("kill", first["host"])
-            (trouble.folder / "go").touch()
-            output, _ = task.communicate(timeout=150)
+            # Ray sees it after about 40 s without heartbeat, Slurm after 30 s (SlurmdTimeout).
+            second = trouble.ask(_WHERE.format("away"), timeout_s=150)
         finally:
             sandbox.control("start", first["host"])
 
-    (line,) = [line for line in output.splitlines() if line.startswith("RESULT")]
-    assert first["node_id"] not in line
+    assert second != first["node_id"]
     wait_for(lambda: trouble.jobs("away") == {}, 30)
 
 
@@ -138,16 +135,4 @@ open({0!r} + ".waits", "w").close()
 while not os.path.exists({0!r}):
     time.sleep(0.1)
 result = ray.get(ray.remote(num_cpus=2)(lambda: 1).remote())
-"""
-
-_RETRIED = """
-folder = {!r}
-@ray.remote(num_cpus=0, resources={{"away": 1}}, max_retries=5)
-def work():
-    open(folder + "/started", "w").close()
-    while not os.path.exists(folder + "/go"):
-        time.sleep(0.1)
-    time.sleep(3)
-    return os.environ["RAY_CLOUD_INSTANCE_ID"]
-result = ray.get(work.remote())
 """

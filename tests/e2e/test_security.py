@@ -24,9 +24,7 @@ def as_user2(
     if token is not None:
         mode = ["RAY_AUTH_MODE=token", f"RAY_AUTH_TOKEN={token}"]
     argv = ["env", *mode, "timeout", "40", "python", "-c", script]
-    return sandbox.run(
-        *argv, user="user2", host=cluster.head()["host"], timeout_s=60, check=False
-    )
+    return sandbox.run(*argv, user="user2", host=cluster.head()["host"], timeout_s=60, check=False)
 
 
 @pytest.mark.parametrize("token", [None, "0" * 64], ids=["no-token", "wrong-token"])
@@ -58,7 +56,7 @@ def test_every_http_port_refuses_another_user(
     sandbox: RunningSandbox, cluster: Cluster, token: str | None
 ) -> None:
     """The dashboard and its job API; the agents' job API on the head and on a worker."""
-    (worker,) = cluster.wait_for_workers(1)
+    cluster.wait_for_workers(1)
     head = cluster.head()
     ports = agent_ports(cluster)
     urls = [
@@ -175,7 +173,8 @@ for url in {!r}:
     token = {!r}
     headers = {{"Authorization": "Bearer " + token}} if token else {{}}
     try:
-        print(urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=10).status)
+        request = urllib.request.Request(url, headers=headers)
+        print(urllib.request.urlopen(request, timeout=10).status)
     except urllib.error.HTTPError as error:
         print(error.code)
 """
