@@ -4,7 +4,10 @@ and skips these functions when it finds it)."""
 from __future__ import annotations
 
 import copy
+import hashlib
 import os
+from functools import lru_cache
+from importlib import resources
 from typing import Any
 
 from slurm_provider.config import ProviderConfig, parse_provider
@@ -84,7 +87,30 @@ def resolve(config: dict[str, Any]) -> dict[str, Any]:
         section["labels"] = node_type.planned_labels
     config["provider"]["disable_node_updaters"] = True  # agents do it; no SSH to compute nodes
     config["provider"]["_nodes"] = _node_commands(config)
+    config["provider"]["_resolved_by"] = _code_stamp()
     return config
+
+
+def check_cached(section: dict[str, Any]) -> None:
+    """Refuse a resolved ``provider:`` section that other code of ours made.
+
+    Ray keeps resolved configurations in its temporary folder by the YAML's hash alone, so after
+    an upgrade it hands over the old one. Raises ConfigError, and removes the file if it may.
+    """
+    if "_nodes" not in section or section.get("_resolved_by") == _code_stamp():
+        return
+    path = str(section.get("_config_cache_path", ""))
+    try:
+        os.unlink(path)
+    except OSError:
+        raise ConfigError(
+            f"Ray's cached configuration {path} was made by another version of slurm_provider; "
+            "remove it, or use --no-config-cache"
+        ) from None
+    raise ConfigError(
+        "Ray's cached configuration was made by another version of slurm_provider. It is removed "
+        "now: run the command again"
+    )
 
 
 _DEFAULTS: dict[str, Any] = {
@@ -181,6 +207,14 @@ def _resolve_edge_head(name: str, section: dict[str, Any], provider: ProviderCon
 
 def _is_edge_head(name: str, config: dict[str, Any], provider: ProviderConfig) -> bool:
     return name == config.get("head_node_type") and provider.head_placement == "edge"
+
+
+@lru_cache(maxsize=1)
+def _code_stamp() -> str:
+    """Changes with the code that resolves."""
+    folder = resources.files("slurm_provider")
+    names = ("bootstrap.py", "config.py", "node_types.py")
+    return hashlib.sha256(b"".join((folder / n).read_bytes() for n in names)).hexdigest()[:12]
 
 
 def _check_autoscaler_v2() -> None:

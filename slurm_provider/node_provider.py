@@ -64,6 +64,7 @@ class SlurmNodeProvider(NodeProvider):  # type: ignore[misc]  # Ray ships no typ
     def __init__(self, provider_config: dict[str, Any], cluster_name: str) -> None:
         super().__init__(provider_config, cluster_name)
         check_ray_version()
+        bootstrap.check_cached(provider_config)
         self._cluster = Cluster(provider_config, cluster_name)
         self._asked_slurm = False
         if self._cluster.is_on_head:

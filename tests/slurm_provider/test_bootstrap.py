@@ -16,6 +16,7 @@ from slurm_provider.agent.allocation import ray_memory
 from slurm_provider.bootstrap import (
     HEAD_START_COMMAND,
     autoscaler_env,
+    check_cached,
     fillout,
     for_head,
     resolve,
@@ -287,3 +288,23 @@ def test_a_node_type_on_another_slurm_cluster_is_refused(config: Config) -> None
     assert repr(name) in message
     assert "'other'" in message
     assert "provider.defaults" in message
+
+
+def test_a_configuration_cached_by_other_code_is_removed_and_said(
+    config: Config, tmp_path: Path
+) -> None:
+    cached = tmp_path / "ray-config-abc"
+    cached.write_text("{}")
+    section = resolve(fillout(config))["provider"] | {"_config_cache_path": str(cached)}
+    check_cached(section)
+    assert cached.exists()
+    section["_resolved_by"] = "another"
+    with pytest.raises(ConfigError, match="run the command again"):
+        check_cached(section)
+    assert not cached.exists()
+    with pytest.raises(ConfigError, match="--no-config-cache"):
+        check_cached(section)
+
+
+def test_a_raw_configuration_is_nobodys_cache(config: Config) -> None:
+    check_cached(config["provider"])
