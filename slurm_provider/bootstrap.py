@@ -97,7 +97,9 @@ def check_cached(section: dict[str, Any]) -> None:
     Ray keeps resolved configurations in its temporary folder by the YAML's hash alone, so after
     an upgrade it hands over the old one. Raises ConfigError, and removes the file if it may.
     """
-    if "_nodes" not in section or section.get("_resolved_by") == _code_stamp():
+    if "_nodes" not in section or section.get("_on_head"):
+        return  # the user's own section; or one that `ray up` just handed over
+    if section.get("_resolved_by") == _code_stamp():
         return
     path = str(section.get("_config_cache_path", ""))
     try:
