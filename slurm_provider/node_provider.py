@@ -198,9 +198,10 @@ class SlurmNodeProvider(NodeProvider):  # type: ignore[misc]  # Ray ships no typ
             cluster.forget()
         request = self._request(node_config, tags, resources, labels)
         code = cluster.store.install_code()
-        head_env = bootstrap.autoscaler_env(cluster.config) | bootstrap.demand_env(
-            cluster.section["_nodes"]["max_workers"]
-        )
+        head_env = {}
+        if is_head:
+            max_workers = cluster.section["_nodes"]["max_workers"]
+            head_env = bootstrap.autoscaler_env(cluster.config) | bootstrap.demand_env(max_workers)
         ids = cluster.fleet.launch(request, count, code, head_env)
         if is_head:
             for identifier in ids:
