@@ -5,6 +5,7 @@ ray_slurm_folder=$1
 ray_slurm_code=$2
 ray_slurm_mode=$3
 unset LC_ALL
+# shellcheck source=/dev/null
 . "$ray_slurm_folder/activate" || {
     echo "activating the environment failed (provider.environment)" >&2
     exit 1
