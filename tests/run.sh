@@ -32,8 +32,7 @@ if [ "$(id -u)" != 0 ]; then
     exit 1
 fi
 python -m pytest -q -m sandbox --durations=15
-# The lower bounds of our dependencies, the oldest Ray among them.
+# The lower bounds of our dependencies, the oldest Ray among them: its real reconciler, no cluster.
 oldest=$(bash sandbox/environment.sh oldest . pytest hypothesis -c tests/oldest.txt)
 "$oldest/bin/python" -m pytest -q -m "not sandbox" tests/slurm_provider/reconciler \
     tests/slurm_provider/fleet tests/slurm_provider/agent tests/slurm_provider/test_*.py
-"$oldest/bin/python" -m pytest -q -m sandbox tests/e2e/test_growth.py
