@@ -22,7 +22,6 @@ from slurm_provider.slurm import SlurmClient, SlurmError
 from slurm_provider.transport import Transport, TransportError
 from slurm_provider.transport.tunnel import Tunnel
 
-_SWEEP_TIMEOUT_S = 60.0
 _TUNNEL_TIMEOUT_S = 30.0
 
 
@@ -165,13 +164,7 @@ class RayCluster:
         """End all nodes and remove the directory; a cluster that is gone already is fine."""
         if not self._cluster.was_made:
             return
-        store, fleet = self._cluster.store, self._cluster.fleet
-        store.close()  # first: the autoscaler must not replace what we end
-        fleet.cancel([node.node_id for node in fleet.nodes()])
-        if not fleet.sweep(_SWEEP_TIMEOUT_S):
-            raise ClusterError(f"Slurm still lists jobs of cluster {self.name!r}; try again")
-        store.remove(keep_logs=self._cluster.config.keep_logs)
-        self._cluster.forget()
+        self._cluster.take_down()
 
     # -- inside ----------------------------------------------------------------------------
 

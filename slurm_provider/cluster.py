@@ -16,6 +16,8 @@ from slurm_provider.fleet.watcher import Watcher
 from slurm_provider.slurm import SlurmClient
 from slurm_provider.transport import LocalTransport, Transport
 
+_SWEEP_TIMEOUT_S = 60.0
+
 
 class Cluster:
     """Built from the ``provider:`` section and the cluster's name; connects on first use.
@@ -76,6 +78,23 @@ class Cluster:
     @property
     def was_made(self) -> bool:
         return "fleet" in self.__dict__ or self.store.uuid() is not None
+
+    def end_nodes(self) -> None:
+        """For good: the autoscaler launches no more, and Slurm lists none of them any more.
+
+        Raises ClusterError when some are still there after a minute.
+        """
+        self.store.close()  # first: the autoscaler must not replace what we end
+        if not self.fleet.sweep(_SWEEP_TIMEOUT_S):
+            raise ClusterError(
+                f"Slurm still lists jobs of cluster {self.name!r}; run `ray down` again"
+            )
+
+    def take_down(self) -> None:
+        """End all nodes and remove the directory: nothing stays, in Slurm or on disk."""
+        self.end_nodes()
+        self.store.remove(keep_logs=self.config.keep_logs)
+        self.forget()
 
     def forget(self) -> None:
         """Drop what is cached of a directory that was removed or made anew."""

@@ -35,7 +35,6 @@ _DEFAULT_PORTS = {8265: "dashboard_port", 10001: "client_port"}
 _EXPECTED = (ConfigError, ClusterError, SlurmError, TransportError)
 _READY_TIMEOUT_S = 30.0
 _LEAVE_TIMEOUT_S = 10.0
-_END_TIMEOUT_S = 60.0
 
 
 class CommandFailed(click.ClickException):
@@ -152,7 +151,8 @@ class SlurmCommandRunner(CommandRunnerInterface):  # type: ignore[misc]  # Ray s
             if cmd == "ray stop" and _click_command() == "down":
                 # The jobs are to end anyway. With the head's Ray stopped first, the workers' would
                 # try to reach it until they are killed.
-                self._end_nodes()
+                self._say_ending()
+                self._cluster.end_nodes()
                 return ""
             stop = cmd.endswith(_STOP_SUFFIX)
             cmd = self._own_paths(cmd.removesuffix(_STOP_SUFFIX))
@@ -162,7 +162,8 @@ class SlurmCommandRunner(CommandRunnerInterface):  # type: ignore[misc]  # Ray s
                 code, output = self._node.call(cmd, tty=sys.stdin.isatty()), ""
             self._remove_submitted()
             if stop:
-                self._take_down()
+                self._say_ending()
+                self._cluster.take_down()
             if code != 0 and not (cmd == "ray stop" and self._node.has_left(_LEAVE_TIMEOUT_S)):
                 raise CommandFailed(code)
             return output
@@ -212,20 +213,8 @@ class SlurmCommandRunner(CommandRunnerInterface):  # type: ignore[misc]  # Ray s
             return
         raise ClusterError("the connection to the head ended")
 
-    def _take_down(self) -> None:
-        self._end_nodes()
-        self._cluster.store.remove(keep_logs=self._cluster.config.keep_logs)
-        self._cluster.forget()
-
-    def _end_nodes(self) -> None:
-        """For good: the autoscaler launches no more, and Slurm lists none of them any more."""
-        fleet = self._cluster.fleet
-        self._cluster.store.close()
-        nodes = [node.node_id for node in fleet.nodes()]
-        fleet.cancel(nodes)
-        cli_logger.print("Requested {} nodes to shut down.", len(nodes))
-        if not fleet.sweep(_END_TIMEOUT_S):
-            raise ClusterError("Slurm still lists jobs of the cluster; run `ray down`")
+    def _say_ending(self) -> None:
+        cli_logger.print("Requesting {} nodes to shut down.", len(self._cluster.fleet.nodes()))
 
 
 class _Plainly:

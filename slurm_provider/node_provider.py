@@ -37,7 +37,6 @@ logger = logging.getLogger(__name__)
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 _EXPECTED = (ConfigError, ClusterError, SlurmError, TransportError)
-_SWEEP_TIMEOUT_S = 60.0
 
 
 def _plainly(function: _Function) -> _Function:
@@ -224,14 +223,7 @@ class SlurmNodeProvider(NodeProvider):  # type: ignore[misc]  # Ray ships no typ
         """Last step of `ray down`: nothing of the cluster stays, in Slurm or on disk."""
         if not self._has_cluster():
             return
-        store = self._cluster.store
-        store.close()
-        if not self._cluster.fleet.sweep(_SWEEP_TIMEOUT_S):
-            raise ClusterError(
-                f"Slurm still lists jobs of cluster {self.cluster_name!r}; run `ray down` again"
-            )
-        store.remove(keep_logs=self._cluster.config.keep_logs)
-        self._cluster.forget()
+        self._cluster.take_down()
 
     # -- running commands ------------------------------------------------------------------
 
