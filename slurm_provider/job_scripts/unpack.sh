@@ -16,7 +16,19 @@ fi
 (
     # Many nodes may start on one host at once: one unpacks, the others wait for it.
     flock 9 || exit 1
-    [ -e "$prefix/.complete" ] && exit 0
+    if [ -e "$prefix/.complete" ]; then
+        touch "$prefix/.complete"
+        exit 0
+    fi
+    # Make room: what a killed job left half unpacked, and what no job asked for in a week.
+    for old in "$base"/*/; do
+        old=${old%/}
+        if [ -n "$(find "$old/.complete" -mtime +7 2> /dev/null)" ]; then
+            flock -n "$old/.complete" rm -rf "$old"
+        elif [ -d "$old" ] && [ ! -e "$old/.complete" ]; then
+            rm -rf "$old"
+        fi
+    done
     rm -rf "$prefix" && mkdir "$prefix" && tar -xf "$RAY_SLURM_ARCHIVE" -C "$prefix" || exit 1
     # conda-pack leaves this program to repair the prefixes inside the environment.
     if [ -x "$prefix/bin/conda-unpack" ]; then "$prefix/bin/python" "$prefix/bin/conda-unpack" || exit 1; fi
@@ -25,4 +37,6 @@ fi
     echo "[job] unpacking $RAY_SLURM_ARCHIVE to $prefix failed" >&2
     return 1
 }
+# Held as long as the job's first process lives: an environment in use is not collected.
+exec 8< "$prefix/.complete" && flock -s 8
 export PATH="$prefix/bin:$PATH"

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tarfile
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -104,6 +105,38 @@ class TestUnpack:
         (folder / ".complete").unlink()
         (folder / "bin" / "hello").unlink()
         assert self.unpack(archive, tmp_path).stdout == "one\n"
+
+    def test_what_no_job_used_for_a_week_makes_room_for_the_next(
+        self, archive: Path, tmp_path: Path
+    ) -> None:
+        self.unpack(archive, tmp_path)
+        (old,) = self.folders(tmp_path)
+        self.age(old)
+        half = old.parent / "killed-while-unpacking"
+        half.mkdir()
+        self.pack(tmp_path, "another")
+        assert self.unpack(archive, tmp_path).stdout == "another\n"
+        (new,) = self.folders(tmp_path)
+        assert new not in (old, half)
+
+    def test_an_old_environment_that_a_job_still_uses_stays(
+        self, archive: Path, tmp_path: Path
+    ) -> None:
+        line = f'RAY_SLURM_ARCHIVE="{archive}"; . {SCRIPTS / "unpack.sh"} && echo up && exec cat'
+        with subprocess.Popen(
+            ["bash", "-c", line], env={"PATH": PATH, "TMPDIR": str(tmp_path)},
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        ) as job:  # fmt: skip
+            assert job.stdout is not None and job.stdout.readline() == "up\n"
+            (old,) = self.folders(tmp_path)
+            self.age(old)
+            self.pack(tmp_path, "another")
+            assert self.unpack(archive, tmp_path).stdout == "another\n"
+            assert old in self.folders(tmp_path)
+            job.communicate("")
+
+    def age(self, folder: Path) -> None:
+        os.utime(folder / ".complete", (time.time() - 8 * 86400,) * 2)
 
     def test_an_archive_that_cannot_be_read_is_one_clear_message(self, tmp_path: Path) -> None:
         done = self.unpack(tmp_path / "none.tar", tmp_path, command="echo reached")
