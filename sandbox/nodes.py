@@ -28,7 +28,8 @@ class Node:
 
     @property
     def is_usable(self) -> bool:
-        return self.state in _STARTS_JOBS
+        # PLANNED: the backfill scheduler has a pending job in mind for it.
+        return self.state.removesuffix("+PLANNED") in _STARTS_JOBS
 
     @property
     def needs_resume(self) -> bool:

@@ -27,6 +27,7 @@ def test_nodes_are_read_from_what_slurm_prints() -> None:
     ("state", "is_usable", "needs_resume"),
     [
         ("IDLE", True, False),
+        ("IDLE+PLANNED", True, False),
         ("MIXED", True, False),
         ("ALLOCATED", True, False),
         ("IDLE+COMPLETING", False, False),
