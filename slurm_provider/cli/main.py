@@ -15,6 +15,7 @@ _COMMANDS = {
     "script": "Show a node's sbatch line and job script.",
     "status": "Show nodes, jobs, states, reasons and logs.",
     "logs": "Show what a node's job printed.",
+    "dashboard": "Open Ray's dashboard in a browser here.",
     "sweep": "Cancel jobs of clusters that are gone.",
     "resume": "Try paused node types again.",
 }

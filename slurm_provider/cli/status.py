@@ -96,7 +96,9 @@ def _echo(shown: dict[str, Any], config_path: str) -> None:
     head = shown["head"]
     if head is not None:
         click.echo(f"head       {head['address']} on {head['host']}")
-        click.echo(f"dashboard  `ray dashboard {config_path}` (on the head: {head['dashboard']})")
+        click.echo(
+            f"dashboard  `ray-slurm dashboard {config_path}` (on the head: {head['dashboard']})"
+        )
     elif shown["head_ended"]:
         click.echo(f"The head is gone ({shown['head_ended']}); `ray up {config_path}` starts one.")
     if shown["token_path"]:

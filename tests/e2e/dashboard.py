@@ -1,9 +1,14 @@
-"""`ray dashboard` while a test needs it, and its answers."""
+"""`ray dashboard` and `ray-slurm dashboard` while a test needs them, and their answers."""
 
 from __future__ import annotations
 
 import contextlib
+import re
+import signal
 import socket
+import subprocess
+import sys
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -26,6 +31,53 @@ def dashboard(cluster: Cluster) -> Iterator[int]:
 
         wait_for(answers, 40)
         yield port
+
+
+class Links:
+    """What `ray-slurm dashboard` prints, as it comes."""
+
+    def __init__(self, *arguments: str) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "slurm_provider.cli", "dashboard", *arguments],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )  # fmt: skip
+        self.output = ""
+        self._reading = threading.Thread(target=self._read, daemon=True)
+        self._reading.start()
+
+    @property
+    def all(self) -> list[str]:
+        return re.findall(r"http://127\.0\.0\.1:\d+/\S+", self.output)
+
+    def wait_for(self, number: int) -> str:
+        """The link of this number, counted from 0; fails the test when it does not come."""
+
+        def printed() -> str:
+            assert self._process.poll() is None or len(self.all) > number, self.output
+            return self.all[number] if len(self.all) > number else ""
+
+        return str(wait_for(printed, 40))
+
+    def wait_for_words(self, words: str) -> None:
+        wait_for(lambda: words in self.output or self._process.poll() is not None, 60)
+        assert words in self.output, self.output
+
+    def interrupt(self) -> int:
+        """Ctrl-C; the exit code."""
+        self._process.send_signal(signal.SIGINT)
+        code = self._process.wait(20)
+        self._reading.join(10)
+        return code
+
+    def close(self) -> None:
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            self.output += line
 
 
 def status_of(port: int, path: str, token: str | None = None, host: str = "127.0.0.1") -> int:

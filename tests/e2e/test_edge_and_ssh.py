@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.e2e.browser import browser
 from tests.e2e.cluster import Cluster, config, node_type
 from tests.e2e.conftest import MakeCluster
-from tests.e2e.dashboard import dashboard, status_of
+from tests.e2e.dashboard import Links, dashboard, status_of
 from tests.sandbox_fixture import RunningSandbox
 
 pytestmark = pytest.mark.sandbox
@@ -106,6 +110,52 @@ def test_the_dashboard_over_ssh(far: Cluster) -> None:
     with dashboard(far) as port:
         assert status_of(port, "/api/jobs/") == 401
         assert status_of(port, "/api/jobs/", token=far.token()) == 200
+
+
+def test_a_printed_link_opens_the_dashboard_in_a_browser_and_in_no_other(
+    far: Cluster, tmp_path: Path
+) -> None:
+    far.wait_for_workers(1)
+    hosts = [report["host"] for report in far.reports() if report["state"] == "joined"]
+    with contextlib.closing(Links(str(far.yaml))) as links:
+        link = links.wait_for(0)
+        with browser() as tab:
+            tab.open(link)
+            tab.wait_for("Cluster status and autoscaler", "1 head")
+            tab.open(f"{tab.address()}#/cluster")
+            shown = tab.wait_for("TOTAL", "x 2", *hosts)
+            picture = tab.screenshot(tmp_path / "dashboard.png")
+        with browser() as stranger:
+            for url in (link, link[: link.rindex("/") + 1]):
+                stranger.open(url)
+                stranger.wait_for("This link was used already")
+        second = links.wait_for(1)
+        (relay,) = _relays(far)
+        os.kill(relay, signal.SIGKILL)
+        links.wait_for_words("The connection to the head is back.")
+        with browser() as another:
+            another.open(second)
+            another.wait_for("Cluster status and autoscaler", "1 head")
+        assert links.interrupt() == 0
+    assert picture.stat().st_size > 20_000
+    assert "Authentication Token" not in shown
+    assert far.token() not in links.output
+    assert "Traceback" not in links.output
+
+
+def _relays(cluster: Cluster) -> list[int]:
+    """Processes that carry a tunnel to the dashboard on the cluster's head."""
+    port = str(cluster.head()["dashboard_port"]).encode()
+    found = []
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            words = (entry / "cmdline").read_bytes().split(b"\0")
+            if (
+                words[2:5] == [b"relay", b"127.0.0.1", port]
+                and str(cluster.dir).encode() in words[1]
+            ):
+                found.append(int(entry.name))
+    return found
 
 
 def test_ray_up_again_over_ssh_disturbs_nothing(far: Cluster) -> None:

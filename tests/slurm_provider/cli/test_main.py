@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-COMMANDS = ("init", "check", "script", "status", "logs", "sweep", "resume")
+COMMANDS = ("init", "check", "script", "status", "logs", "dashboard", "sweep", "resume")
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -29,7 +29,7 @@ def test_help_lists_every_command(cli: Any) -> None:
     assert all(f"  {command} " in shown.output for command in COMMANDS)
 
 
-@pytest.mark.parametrize("command", ["status", "logs", "resume", "check", "script"])
+@pytest.mark.parametrize("command", ["status", "logs", "dashboard", "resume", "check", "script"])
 def test_a_missing_file_is_one_sentence_and_exit_code_1(cli: Any, command: str) -> None:
     more = ["cpu"] if command == "script" else []
     shown = cli.run(command, "nope.yaml", *more)
@@ -38,7 +38,7 @@ def test_a_missing_file_is_one_sentence_and_exit_code_1(cli: Any, command: str) 
     assert "Traceback" not in shown.output
 
 
-@pytest.mark.parametrize("command", ["status", "logs", "resume"])
+@pytest.mark.parametrize("command", ["status", "logs", "dashboard", "resume"])
 def test_a_cluster_that_was_never_made_is_one_sentence_and_exit_code_1(
     cli: Any, command: str
 ) -> None:
