@@ -14,6 +14,7 @@ from unittest.mock import patch
 from ray.autoscaler.tags import NODE_KIND_WORKER, TAG_RAY_NODE_KIND, TAG_RAY_USER_NODE_TYPE
 
 from slurm_provider.cluster import Cluster
+from slurm_provider.fleet.fleet import Fleet
 from slurm_provider.fleet.store import ClusterStore
 from slurm_provider.node_provider import SlurmNodeProvider
 
@@ -29,22 +30,22 @@ def main(folder: str, name: str, count: int) -> dict[str, float]:
         "_on_head": True,
         "head_placement": "edge",  # this cluster has no head in Slurm's queue
     }
-    Cluster(section, name).store.create(name, with_token=False)
-    provider = SlurmNodeProvider(section, name)
+    cluster = Cluster(section, name)
+    cluster.store.create(name, with_token=False)
+    provider = SlurmNodeProvider(section, name, cluster)
     tags = {TAG_RAY_NODE_KIND: NODE_KIND_WORKER, TAG_RAY_USER_NODE_TYPE: "cpu"}
     with patch.object(ClusterStore, "node_script", f"{folder}/sleep.sh"):
         start = time.time()
         provider.create_node_with_resources_and_labels(_NODE_CONFIG, tags, count, {"CPU": 1}, {})
         submitted = time.time()
-        ids = _listed(provider, count)
+        ids = _listed(provider, cluster.fleet, count)
         listed = time.time()
         provider.terminate_nodes(ids)
         return {"start": start, "submitted": submitted, "listed": listed, "cancelled": time.time()}
 
 
-def _listed(provider: SlurmNodeProvider, count: int) -> list[str]:
+def _listed(provider: SlurmNodeProvider, fleet: Fleet, count: int) -> list[str]:
     """Ids of the nodes once Slurm itself has listed all of them."""
-    fleet = provider._cluster.fleet
     deadline = time.monotonic() + _TIMEOUT_S
     while True:
         ids: list[str] = provider.non_terminated_nodes({})

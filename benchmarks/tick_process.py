@@ -19,6 +19,7 @@ from unittest.mock import patch
 from ray.autoscaler.v2.instance_manager.node_provider import NodeProviderAdapter
 
 from benchmarks.waiting import wait_for
+from slurm_provider.cluster import Cluster
 from slurm_provider.fleet.fleet import Fleet
 from slurm_provider.fleet.identity import HEAD, WORKER, JobIdentity
 from slurm_provider.node_provider import SlurmNodeProvider
@@ -80,8 +81,8 @@ def main(size: int) -> dict[str, float]:
     ):
         Path(folder, "cluster.json").write_text(json.dumps({"uuid": _UUID, "name": "bench"}))
         section = {"type": "external", "cluster_dir": folder, "_on_head": True}
-        provider = SlurmNodeProvider(section, "bench")
-        fleet = provider._cluster.fleet
+        cluster = Cluster(section, "bench")
+        provider = SlurmNodeProvider(section, "bench", cluster)
         wait_for("the watcher's first listing", lambda: TimedFleet.ticks_ms, 60)
         tick = NodeProviderAdapter(provider, config_reader=None).get_non_terminated
 
@@ -92,7 +93,7 @@ def main(size: int) -> dict[str, float]:
         per_tick = (CountingSlurm.commands - before) / _WATCHED_TICKS
 
         before = CountingSlurm.commands
-        listings_ms = [_listing_ms(fleet) for _ in range(_SAMPLES)]
+        listings_ms = [_listing_ms(cluster.fleet) for _ in range(_SAMPLES)]
         return {
             "tick_ms": median(_cpu_ms(tick) for _ in range(_SAMPLES)),
             "listing_ms": median(listings_ms),

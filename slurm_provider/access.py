@@ -8,20 +8,21 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import os
 import shlex
 import subprocess
 import tarfile
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from fnmatch import fnmatch
 from typing import Any
 
 from slurm_provider.cluster import Cluster
 from slurm_provider.errors import ClusterError
 from slurm_provider.fleet.ledger import Node
-from slurm_provider.slurm import explain
+from slurm_provider.slurm import Job, ReasonKind, explain
 from slurm_provider.slurm.step import step_argv
 from slurm_provider.transport.tunnel import Tunnel
 
@@ -50,7 +51,8 @@ class NodeAccess:
         next_listing = time.monotonic() + _LISTING_S
         while True:
             report = self._store.report(self.node_id)
-            if report is not None and report.get("state") in ("ready", "joined"):
+            # "failed" is a head whose Ray kept ending: it takes a new start command.
+            if report is not None and report.get("state") in ("ready", "joined", "failed"):
                 return
             if report is not None and report.get("state") == "ended":
                 raise ClusterError(self._ended_words(str(report.get("reason", ""))))
@@ -66,7 +68,7 @@ class NodeAccess:
                 if node is None:
                     gone = self._cluster.fleet.node(self.node_id)
                     raise ClusterError(self._ended_words((gone and gone.ended) or "it is gone"))
-                show(waiting_words(node))
+                show(waiting_words(node, nodes.values()))
             time.sleep(_POLL_S)
 
     def start_ray(self, command: str, env: Mapping[str, str]) -> None:
@@ -196,9 +198,10 @@ class NodeAccess:
         if not report.get("job_id"):
             return inner  # a head on the edge node
         return step_argv(
-            str(report["job_id"]),
+            str(report.get("leader_id") or report["job_id"]),
             inner,
             cpus=int(report["granted_cpus"]),
+            component=report.get("component"),
             tty=tty,
             unbuffered=unbuffered,
         )
@@ -238,17 +241,38 @@ class NodeAccess:
 _SET_UP = ". {shell} && cd"
 
 
-def waiting_words(node: Node) -> str:
-    """One line for a person: state, reason, expected start."""
+def waiting_words(node: Node, nodes: Iterable[Node] = ()) -> str:
+    """One line for a person: state, reason, expected start.
+
+    ``nodes`` are the cluster's: a heterogeneous job waits for the last of its components.
+    """
     job = node.job
     if job is None:
         return f"job {node.job_id or ''} submitted"
     if not job.state.is_pending:
         return f"job {job.job_id} is {job.state.name.lower()} on {job.nodelist}: Ray node starting"
-    words = f"job {job.job_id} waits in partition {job.partition}: {explain(job.reason).text}"
-    if job.start_time:
-        words += f" (expected start {time.strftime('%d %b %H:%M', time.localtime(job.start_time))})"
+    jobs = [job, *(other.job for other in nodes if other.job and _starts_with(other.job, job))]
+    last = max(jobs, key=_how_far)
+    words = f"job {last.job_id} waits in partition {last.partition}: {explain(last.reason).text}"
+    starts = [each.start_time for each in jobs if each.start_time]
+    if len(starts) == len(jobs):
+        start = time.localtime(max(starts))
+        words += f" (expected start {time.strftime('%d %b %H:%M', start)})"
     return words
+
+
+def _starts_with(other: Job, job: Job) -> bool:
+    return job.hetjob_id is not None and other.hetjob_id == job.hetjob_id
+
+
+def _how_far(job: Job) -> tuple[int, float]:
+    """Orders pending jobs by how far they are from their start."""
+    return _WAITING_FOR.index(explain(job.reason).kind), job.start_time or math.inf
+
+
+# From what passes by itself to what never will.
+_WAITING_FOR = (ReasonKind.ENDED, ReasonKind.WAITING, ReasonKind.UNKNOWN, ReasonKind.LIMITED,
+                ReasonKind.HELD, ReasonKind.NEVER)  # fmt: skip
 
 
 def _extract(stream: Any, folder: str, what: str) -> None:

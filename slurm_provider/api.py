@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +24,7 @@ from slurm_provider.transport import Transport, TransportError
 from slurm_provider.transport.tunnel import Tunnel
 
 _TUNNEL_TIMEOUT_S = 30.0
+_CLOCKS_DIFFER_S = 300.0  # munge allows no more among a site's hosts
 
 
 @dataclass(frozen=True)
@@ -40,24 +42,19 @@ class Head:
     """Changes whenever Ray is started anew."""
 
 
-class RayCluster:
-    """One cluster, described by a cluster YAML as a mapping.
+class ClusterHandle:
+    """One cluster that was made before, by its ``provider:`` section: look at it, reach it, end it.
 
-    Methods raise ConfigError, ClusterError, SlurmError or TransportError.
+    Does without Ray. Methods raise ConfigError, ClusterError, SlurmError or TransportError.
     """
 
-    def __init__(self, config: Mapping[str, Any], transport: Transport | None = None) -> None:
-        """Check the configuration; raises ConfigError. Nothing is connected yet.
-
-        ``transport`` is where Slurm's commands run, in place of ``provider.ssh``: for passwords
-        and one-time passwords, which do not belong into a configuration.
-        """
-        from ray.autoscaler._private.util import prepare_config
-
-        from slurm_provider import bootstrap
-
-        self._config = bootstrap.resolve(bootstrap.fillout(prepare_config(dict(config))))
-        self._cluster = Cluster(self._config["provider"], self._config["cluster_name"], transport)
+    def __init__(
+        self, provider: Mapping[str, Any], name: str, transport: Transport | None = None
+    ) -> None:
+        """``transport`` is where Slurm's commands run, in place of ``provider.ssh``: for passwords
+        and one-time passwords, which do not belong into a configuration. Raises ConfigError;
+        nothing is connected yet."""
+        self._cluster = Cluster(provider, name, transport)
 
     @property
     def name(self) -> str:
@@ -81,27 +78,6 @@ class RayCluster:
     def token(self) -> str | None:
         """Ray's token; None where authentication is off or the cluster was never made."""
         return self._cluster.store.token()
-
-    def up(
-        self,
-        show: Callable[[str], None] = lambda words: None,
-        is_wanted: Callable[[], bool] = lambda: True,
-    ) -> Head:
-        """Make the cluster, or attach to the one that lives; waits as long as Slurm's queue does.
-
-        ``show`` gets the head's state in words while it waits; ``is_wanted`` turning False ends
-        the wait with a ClusterError and leaves the job queued.
-        """
-        with _as_cluster_error():
-            node_id = self._head_node_id() or self._create_head()
-            access = NodeAccess(self._cluster, node_id)
-            access.wait_ready(show, is_wanted)
-            if self.head() is None:
-                self._start(access)
-        head = self.head()
-        if head is None:
-            raise ClusterError(f"the head of cluster {self.name!r} left while it was starting")
-        return head
 
     def head(self) -> Head | None:
         """The head as its agent published it, None while Ray does not run on it."""
@@ -127,21 +103,32 @@ class RayCluster:
 
     def all_nodes(self) -> list[Node]:
         """Also those that ended, as far as Slurm still shows them or this process saw them."""
-        nodes = {node.node_id: node for node in self.remaining()}
-        if self._cluster.was_made:
-            for node_id in self._cluster.store.reports():
-                node = self._cluster.fleet.node(node_id)
-                if node is not None:
-                    nodes.setdefault(node_id, node)
-        return list(nodes.values())
+        return self.history()[0]
 
-    def job_ids(self) -> list[str]:
-        """Slurm's, of all nodes that ever started and of those that wait; for accounting."""
+    def history(self, since: float | None = None) -> tuple[list[Node], list[str]]:
+        """``all_nodes`` and, for accounting, Slurm's job ids of all nodes that ever started and of
+        those that wait.
+
+        With ``since``, in epoch seconds: without the ids of those that had ended before, as far as
+        clocks that may differ can tell.
+        """
         if not self._cluster.was_made:
-            return []
-        ids = {node_id: str(r["job_id"]) for node_id, r in self._cluster.store.reports().items()}
-        ids |= {node.node_id: node.slurm_id for node in self.remaining() if node.slurm_id}
-        return [job_id for job_id in ids.values() if job_id]
+            return [], []
+        reports = self._cluster.store.reports()
+        remaining = self.remaining()
+        nodes = {node.node_id: node for node in remaining}
+        for node_id in reports:
+            node = self._cluster.fleet.node(node_id)
+            if node is not None:
+                nodes.setdefault(node_id, node)
+        begin = -math.inf if since is None else since - _CLOCKS_DIFFER_S
+        ids = {
+            node_id: str(report["job_id"])
+            for node_id, report in reports.items()
+            if report.get("ended", math.inf) > begin
+        }
+        ids |= {node.node_id: node.slurm_id for node in remaining if node.slurm_id}
+        return list(nodes.values()), [job_id for job_id in ids.values() if job_id]
 
     def dashboard(self, local_port: int = 0) -> Tunnel:
         """A local port that leads to the dashboard and job API; close it after use."""
@@ -165,6 +152,57 @@ class RayCluster:
         if not self._cluster.was_made:
             return
         self._cluster.take_down()
+
+
+class RayCluster(ClusterHandle):
+    """One cluster, described by a cluster YAML as a mapping: make it as well."""
+
+    def __init__(self, config: Mapping[str, Any], transport: Transport | None = None) -> None:
+        """Check the configuration; raises ConfigError. See :class:`ClusterHandle`."""
+        from ray.autoscaler._private.util import prepare_config
+
+        from slurm_provider import bootstrap
+
+        self._config = bootstrap.resolve(bootstrap.fillout(prepare_config(dict(config))))
+        super().__init__(self._config["provider"], self._config["cluster_name"], transport)
+
+    def up(
+        self,
+        show: Callable[[str], None] = lambda words: None,
+        is_wanted: Callable[[], bool] = lambda: True,
+    ) -> Head:
+        """Make the cluster, or attach to the one that lives; waits as long as Slurm's queue does.
+
+        ``show`` gets the head's state in words while it waits; ``is_wanted`` turning False ends
+        the wait with a ClusterError and leaves the job queued.
+        """
+        node_id = self.request_head()
+        self.await_host(node_id, show, is_wanted)
+        return self.start_ray(node_id)
+
+    def request_head(self) -> str:
+        """The node id of the head that lives or waits; submits one if there is none."""
+        with _as_cluster_error():
+            return self._head_node_id() or self._create_head()
+
+    def await_host(
+        self,
+        node_id: str,
+        show: Callable[[str], None] = lambda words: None,
+        is_wanted: Callable[[], bool] = lambda: True,
+    ) -> None:
+        """Wait until the head's job runs and takes orders; see :meth:`up`."""
+        NodeAccess(self._cluster, node_id).wait_ready(show, is_wanted)
+
+    def start_ray(self, node_id: str) -> Head:
+        """Start Ray on a head that takes orders, unless it runs. For one caller at a time."""
+        with _as_cluster_error():
+            if self.head() is None:
+                self._start(NodeAccess(self._cluster, node_id))
+        head = self.head()
+        if head is None:
+            raise ClusterError(f"the head of cluster {self.name!r} left while it was starting")
+        return head
 
     # -- inside ----------------------------------------------------------------------------
 
@@ -216,9 +254,7 @@ class RayCluster:
     def _provider(self) -> Any:
         from slurm_provider.node_provider import SlurmNodeProvider
 
-        provider = SlurmNodeProvider(self._config["provider"], self.name)
-        provider._cluster = self._cluster  # with our transport
-        return provider
+        return SlurmNodeProvider(self._config["provider"], self.name, self._cluster)
 
 
 @contextlib.contextmanager

@@ -14,6 +14,7 @@ from slurm_provider.config import ProviderConfig, parse_provider
 from slurm_provider.errors import ConfigError
 from slurm_provider.fleet.identity import name_error
 from slurm_provider.node_types import read_node_type
+from slurm_provider.slurm import MAX_COMPONENTS, carried_over
 
 # `--block` and everything that depends on the node is added on the node (see agent/shim.py).
 HEAD_START_COMMAND = "ray start --head --autoscaling-config=~/ray_bootstrap_config.yaml"
@@ -85,6 +86,8 @@ def resolve(config: dict[str, Any]) -> dict[str, Any]:
         section["node_config"] = dict(node_type.options)
         section["resources"] = dict(node_type.resources)
         section["labels"] = node_type.planned_labels
+    if provider.start_together:
+        _check_together(config, provider)
     config["provider"]["disable_node_updaters"] = True  # agents do it; no SSH to compute nodes
     config["provider"]["_nodes"] = _node_commands(config)
     config["provider"]["_resolved_by"] = _code_stamp()
@@ -181,6 +184,7 @@ def _node_commands(config: dict[str, Any]) -> dict[str, Any]:
         # `create_node` gets one node type only, and asks Slurm about all of them for a new head.
         "head": config["head_node_type"],
         "max_workers": config.get("max_workers", 0),
+        "min_workers": _min_workers(config),
         "options": {
             name: section["node_config"] for name, section in config["available_node_types"].items()
         },
@@ -195,6 +199,39 @@ def _node_commands(config: dict[str, Any]) -> dict[str, Any]:
             for name, section in config["available_node_types"].items()
         },
     }
+
+
+def _min_workers(config: dict[str, Any]) -> dict[str, int]:
+    return {
+        name: section["min_workers"]
+        for name, section in config["available_node_types"].items()
+        if name != config["head_node_type"] and section.get("min_workers")
+    }
+
+
+def _check_together(config: dict[str, Any], provider: ProviderConfig) -> None:
+    if provider.head_placement == "edge":
+        raise ConfigError(
+            "provider.start_together: the head runs on the edge node (provider.head_placement: "
+            "edge), so it is no part of a Slurm job; remove one of the two"
+        )
+    nodes = 1 + sum(_min_workers(config).values())
+    if nodes > MAX_COMPONENTS:
+        raise ConfigError(
+            f"provider.start_together: the head and all min_workers are {nodes} nodes, and a "
+            f"heterogeneous job has {MAX_COMPONENTS} components at most; ask for fewer min_workers "
+            "(max_workers may be more: later workers are jobs of their own)"
+        )
+    names = [config["head_node_type"], *_min_workers(config)]
+    found = carried_over([config["available_node_types"][name]["node_config"] for name in names])
+    if found is not None:
+        source, target = names[found.source], names[found.target]
+        other = ", or mem-per-cpu, which is not passed on" if found.option == "mem" else ""
+        raise ConfigError(
+            f"provider.start_together: {source!r} sets {found.option!r} and {target!r} does not, "
+            "but sbatch passes it on to the later components of a heterogeneous job; set it for "
+            f"both{other}"
+        )
 
 
 def _resolve_edge_head(name: str, section: dict[str, Any], provider: ProviderConfig) -> None:

@@ -27,6 +27,7 @@ class ClusterPaths:
         self.nodes = join(root, "nodes")
         self.logs = join(root, "logs")
         self.leases = join(root, "leases")  # who wants the cluster, see agent/leases.py
+        self.log_requests = join(root, "log-requests")  # of runs, see agent/kept_logs.py
         self.mounts = join(root, "mounts")
 
     def launch(self, launch: str) -> str:

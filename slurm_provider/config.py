@@ -1,5 +1,5 @@
 """The ``provider:`` section of a cluster YAML: declared once, with its help (the README's table
-is generated from it by ``python -m slurm_provider.config``)."""
+is generated from it by ``python -m slurm_provider.reference``)."""
 
 from __future__ import annotations
 
@@ -109,12 +109,16 @@ class ProviderConfig(_Section):
     head_placement: Literal["slurm", "edge"] = Field(
         "slurm", description="Head in a Slurm job, or on the edge node."
     )
+    start_together: bool = Field(
+        False, description="Head and all `min_workers` are one heterogeneous Slurm job: they start "
+        "at the same time. Later workers, also replacements, are jobs of their own."
+    )  # fmt: skip
     ssh: SshConfig | None = Field(
         None, description="Reach Slurm over SSH; default: Slurm's commands are on this machine."
     )
     head_ssh: SshConfig | None = Field(
         None, description="For sites whose compute nodes may not submit: how the head gets back "
-        "to a host that may, as seen from the head."
+        "to a host that may, as seen from the head; keys as in `ssh`."
     )  # fmt: skip
     auth: Literal["token", "disabled"] = Field(
         "token", description="Ray's token authentication for everything in the cluster."
@@ -218,6 +222,12 @@ def _ports(text: str) -> tuple[int, int]:
     return int(match.group(1)), int(match.group(2))
 
 
+_SECTIONS: dict[str, type[BaseModel]] = {
+    "environment": EnvironmentConfig,
+    "ssh": SshConfig,
+}  # `head_ssh` has those of `ssh`
+
+
 def markdown_table() -> str:
     """The README's table of provider keys."""
     lines = ["| key | default | meaning |", "|---|---|---|"]
@@ -227,12 +237,7 @@ def markdown_table() -> str:
         words = "false" if default is False else str(default)
         shown = "" if default is None else f"`{words}`"
         lines.append(f"| `{name}` | {shown} | {field.description} |")
-        for section in (EnvironmentConfig, SshConfig):
-            if name in {EnvironmentConfig: ("environment",), SshConfig: ("ssh",)}[section]:
-                for sub, subfield in section.model_fields.items():
-                    lines.append(f"| `{name}.{sub}` | | {subfield.description} |")
+        if name in _SECTIONS:
+            for sub, subfield in _SECTIONS[name].model_fields.items():
+                lines.append(f"| `{name}.{sub}` | | {subfield.description} |")
     return "\n".join(lines)
-
-
-if __name__ == "__main__":
-    print(markdown_table())

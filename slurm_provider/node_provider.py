@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import click
@@ -16,6 +17,7 @@ from ray.autoscaler._private.cli_logger import cli_logger
 from ray.autoscaler.node_provider import NodeProvider
 from ray.autoscaler.tags import (
     NODE_KIND_HEAD,
+    NODE_KIND_WORKER,
     TAG_RAY_NODE_KIND,
     TAG_RAY_NODE_STATUS,
     TAG_RAY_USER_NODE_TYPE,
@@ -25,12 +27,12 @@ from slurm_provider import bootstrap
 from slurm_provider.cluster import Cluster
 from slurm_provider.errors import ClusterError, ConfigError
 from slurm_provider.fleet.identity import HEAD, WORKER
-from slurm_provider.fleet.launch import LaunchRequest
+from slurm_provider.fleet.launch import LaunchRequest, request_for
 from slurm_provider.fleet.ledger import Node
-from slurm_provider.fleet.preview import test_node_types
+from slurm_provider.fleet.preview import check_hosts, test_node_types
 from slurm_provider.node_types import read_node_type
 from slurm_provider.requirements import check_ray_version
-from slurm_provider.slurm import SlurmError
+from slurm_provider.slurm import SlurmError, SlurmRefused
 from slurm_provider.transport import TransportError
 
 logger = logging.getLogger(__name__)
@@ -60,11 +62,14 @@ class SlurmNodeProvider(NodeProvider):  # type: ignore[misc]  # Ray ships no typ
     """``provider: {type: external, module: slurm_provider.SlurmNodeProvider}``."""
 
     @_plainly
-    def __init__(self, provider_config: dict[str, Any], cluster_name: str) -> None:
+    def __init__(
+        self, provider_config: dict[str, Any], cluster_name: str, cluster: Cluster | None = None
+    ) -> None:
+        """Ray gives the first two; ``cluster`` is the same one where it is at hand already."""
         super().__init__(provider_config, cluster_name)
         check_ray_version()
         bootstrap.check_cached(provider_config)
-        self._cluster = Cluster(provider_config, cluster_name)
+        self._cluster = cluster or Cluster(provider_config, cluster_name)
         self._asked_slurm = False
         if self._cluster.is_on_head:
             _quieten_config_warnings()
@@ -89,12 +94,12 @@ class SlurmNodeProvider(NodeProvider):  # type: ignore[misc]  # Ray ships no typ
         return bootstrap.for_head(cluster_config)
 
     def _ask_slurm(self, config: Mapping[str, Any]) -> None:
-        """Ask once per node type whether it can ever run; raises ConfigError with Slurm's words."""
+        """Ask once per node type whether it can ever run; raises SlurmRefused with its words."""
         verdicts = test_node_types(self._cluster, config)
         never = [f"node type {v.node_type!r}: {v.problem}" for v in verdicts
                  if v.problem and not v.transient]  # fmt: skip
         if never:
-            raise ConfigError("\n".join(never))
+            raise SlurmRefused("\n".join(never))
         for verdict in verdicts:
             if verdict.problem:
                 cli_logger.warning("node type {}: {}", verdict.node_type, verdict.problem)
@@ -180,6 +185,10 @@ class SlurmNodeProvider(NodeProvider):  # type: ignore[misc]  # Ray ships no typ
         labels: Mapping[str, str],
     ) -> dict[str, Any]:
         cluster, is_head = self._cluster, tags[TAG_RAY_NODE_KIND] == NODE_KIND_HEAD
+        request = self._request(node_config, tags, resources, labels)
+        workers = self._first_workers() if is_head and cluster.config.start_together else []
+        if workers:
+            check_hosts(cluster, [(request, 1), *workers])
         if is_head:
             types = cluster.section["_nodes"]
             self._ask_slurm(
@@ -195,17 +204,28 @@ class SlurmNodeProvider(NodeProvider):  # type: ignore[misc]  # Ray ships no typ
             cluster.store.reopen()
             cluster.store.forget_head()
             cluster.forget()
-        request = self._request(node_config, tags, resources, labels)
         code = cluster.store.install_code()
         head_env = {}
         if is_head:
             max_workers = cluster.section["_nodes"]["max_workers"]
             head_env = bootstrap.autoscaler_env(cluster.config) | bootstrap.demand_env(max_workers)
-        ids = cluster.fleet.launch(request, count, code, head_env)
+        if workers:
+            head_id, *_ = cluster.fleet.launch_together(request, workers, code, head_env)
+            ids = [head_id]
+        else:
+            ids = cluster.fleet.launch(request, count, code, head_env)
         if is_head:
             for identifier in ids:
                 self.set_node_tags(identifier, tags)
         return {identifier: {} for identifier in ids}
+
+    def _first_workers(self) -> list[tuple[LaunchRequest, int]]:
+        """What the autoscaler would ask for first: the smallest number of each type."""
+        types, found = self._cluster.section["_nodes"], []
+        for name, count in types["min_workers"].items():
+            tags = {TAG_RAY_NODE_KIND: NODE_KIND_WORKER, TAG_RAY_USER_NODE_TYPE: name}
+            found.append((self._request(types["options"][name], tags, {}, {}), count))
+        return found
 
     @_plainly
     def terminate_node(self, node_id: str) -> None:
@@ -297,14 +317,9 @@ class SlurmNodeProvider(NodeProvider):  # type: ignore[misc]  # Ray ships no typ
             name, {"node_config": node_config, "resources": given, "labels": labels}, {}
         )
         mounts = [] if is_head else commands.get("file_mounts", [])
-        return LaunchRequest(
-            kind=HEAD if is_head else WORKER,
-            node_type=name,
-            options=checked.options,
+        return replace(
+            request_for(HEAD if is_head else WORKER, checked),
             resources=resources or checked.resources,
-            given=checked.given,
-            labels=checked.labels,
-            gpu_type=checked.gpu_type,
             on_edge=on_edge,
             # On the head `ray up` itself runs these, through the command runner.
             initialization_commands=()

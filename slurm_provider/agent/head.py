@@ -14,6 +14,7 @@ import signal
 import time
 from dataclasses import dataclass
 
+from slurm_provider.agent.components import OtherComponents
 from slurm_provider.agent.files import read_json, write_json, write_text
 from slurm_provider.agent.leases import LeaseWatch, read_leases
 from slurm_provider.agent.node import Node, RayRuntime
@@ -24,6 +25,7 @@ _SLOW_POLL_S = 0.5
 _FAST_FOR_S = 60.0
 _HEARTBEAT_S = 10.0
 _LEASE_POLL_S = 2.0
+_LOGS_POLL_S = 5.0
 _WITHDRAW_TIMEOUT_S = 3.0  # Slurm kills us KillWait after SIGTERM
 _RESTARTS = 3  # of a Ray that died by itself, within the window
 _RESTART_WINDOW_S = 600.0
@@ -55,6 +57,7 @@ class Head:
         self._restarts: list[float] = []
         self._seen: set[str] = set()
         timeout_s = node.spec.values.get("unleased_timeout_s")
+        self._components = OtherComponents(node)
         self._leases = None if timeout_s is None else LeaseWatch(timeout_s, time.monotonic())
         self._next_lease_check = 0.0
 
@@ -71,7 +74,7 @@ class Head:
         node.write_shell(f"{plan.address}:{plan.service_ports[6]}")
         node.report(state="ready")
         fast_until = time.monotonic() + _FAST_FOR_S
-        next_heartbeat = 0.0
+        next_heartbeat = next_log_check = 0.0
         while True:
             signums = node.signals.wait(
                 _FAST_POLL_S if time.monotonic() < fast_until else _SLOW_POLL_S
@@ -84,13 +87,17 @@ class Head:
                 return self._leave("the cluster is being taken down")
             if os.path.exists(self._paths.stop(node.spec.node_id)):
                 return self._leave("stopped")
-            if self._is_unwanted():
+            if self._is_unwanted() and self._closes():
                 return self._abandon()
             if signal.SIGUSR2 in signums:
                 self._stop()
             if self._take_request():
                 fast_until = time.monotonic() + _FAST_FOR_S
             self._follow()
+            self._components.follow()
+            if time.monotonic() > next_log_check:
+                next_log_check = time.monotonic() + _LOGS_POLL_S
+                node.keep_logs_of_failed_runs()
             if time.monotonic() > next_heartbeat:
                 next_heartbeat = time.monotonic() + _HEARTBEAT_S
                 node.report(heartbeat=time.time())
@@ -102,9 +109,19 @@ class Head:
         self._next_lease_check = now + _LEASE_POLL_S
         return self._leases.is_unwanted(read_leases(self._paths.leases), now)
 
+    def _closes(self) -> bool:
+        """Set the tombstone and look once more. Who takes a lease looks for the tombstone after
+        it, so at least one of the two sees the other: nobody is left with a cluster that goes."""
+        assert self._leases is not None
+        write_text(self._paths.closing, "")
+        if self._leases.is_unwanted(read_leases(self._paths.leases), time.monotonic()):
+            return True
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self._paths.closing)
+        return False
+
     def _abandon(self) -> int:
         """Nobody holds a lease any more: take the whole cluster down, as `ray down` would."""
-        write_text(self._paths.closing, "")
         self._withdraw_workers()
         code = self._leave("nobody holds a lease on the cluster any more")
         for name in os.listdir(self._paths.root):
@@ -163,6 +180,8 @@ class Head:
         self._stop()
         if len(self._restarts) >= _RESTARTS:
             print("[agent] Ray keeps ending; run `ray up` again to restart it", flush=True)
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self._paths.head)  # there is none to be reached
             self._node.report(state="failed", reason=f"`ray start` ended with exit code {code}")
             return
         print(f"[agent] Ray ended with exit code {code}: starting it again", flush=True)
@@ -193,6 +212,7 @@ class Head:
         node.write_shell(f"{node.plan.address}:{started['port']}")
         node.report(state="joined", joined=time.time())
         self._published = True
+        self._components.start()
 
     def _answer(self, exit_code: int, message: str = "") -> None:
         if self._unanswered and self._request is not None:
@@ -218,6 +238,7 @@ class Head:
                 job.job_id
                 for job in client.queue()
                 if job.state.is_live
+                and "+" not in job.job_id  # components end with their own head
                 and (identity := parse_job_name(job.name)) is not None
                 and (identity.uuid, identity.kind) == (uuid, WORKER)
             ]

@@ -37,7 +37,7 @@ def main(arguments: Sequence[str]) -> int:
     return 2
 
 
-def _node(cluster_dir: str, launch: str) -> int:
+def _node(cluster_dir: str, launch: str, index: str | None = None) -> int:
     from slurm_provider.agent.head import run_head
     from slurm_provider.agent.network import NetworkError
     from slurm_provider.agent.node import Node, NodeError, Spec
@@ -46,7 +46,7 @@ def _node(cluster_dir: str, launch: str) -> int:
     from slurm_provider.agent.worker import run_worker
 
     try:
-        node = Node(Spec.read(cluster_dir, launch, os.environ))
+        node = Node(Spec.read(cluster_dir, launch, os.environ, index))
     except NodeError as error:
         print(f"[agent] {error}", file=sys.stderr, flush=True)
         return 1

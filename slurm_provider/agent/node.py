@@ -22,6 +22,8 @@ from typing import Any
 
 from slurm_provider.agent.allocation import MB, read_allocation
 from slurm_provider.agent.files import read_json, write_json, write_text
+from slurm_provider.agent.hetjob import VARIABLE, own_component
+from slurm_provider.agent.kept_logs import LogKeeper
 from slurm_provider.agent.network import node_address
 from slurm_provider.agent.ports import PortRange, claim_block
 from slurm_provider.agent.processes import become_subreaper, end_descendants
@@ -32,7 +34,8 @@ from slurm_provider.cluster_paths import ClusterPaths
 # Below Slurm's KillWait (30 s by default, often less): after it Slurm kills what is left.
 STOP_GRACE_S = 3.0
 _STARTED = "Ray runtime started."
-_PRIVATE = ("RAY_OVERRIDE_", "RAY_ADDRESS", "RAY_AUTH_", "RAY_CLOUD_", "RAY_NODE_TYPE_NAME")
+_PRIVATE = ("RAY_OVERRIDE_", "RAY_ADDRESS", "RAY_AUTH_", "RAY_CLOUD_", "RAY_NODE_TYPE_NAME",
+            VARIABLE)  # fmt: skip
 
 
 class NodeError(Exception):
@@ -48,7 +51,9 @@ class Spec:
     values: Mapping[str, Any]
 
     @classmethod
-    def read(cls, cluster_dir: str, launch: str, environ: Mapping[str, str]) -> Spec:
+    def read(
+        cls, cluster_dir: str, launch: str, environ: Mapping[str, str], index: str | None = None
+    ) -> Spec:
         paths = ClusterPaths(cluster_dir)
         values = read_json(paths.launch(launch))
         if values is None:
@@ -56,8 +61,8 @@ class Spec:
                 f"{paths.launch(launch)} is not visible on {socket.gethostname()}: "
                 "provider.cluster_dir must be on a file system that all hosts share"
             )
-        index = environ.get("SLURM_ARRAY_TASK_ID") or values.get("index") or 0
-        return cls(paths, f"{launch}-{index}", values)
+        task = environ.get("SLURM_ARRAY_TASK_ID")
+        return cls(paths, f"{launch}-{index or task or 0}", values)
 
 
 class Signals:
@@ -116,6 +121,11 @@ class Node:
         self.scratch: str | None = None
         self.plan: NodePlan | None = None
         self.env: dict[str, str] = {}
+        self._log_keeper = LogKeeper(
+            spec.paths, spec.node_id, is_head=spec.values.get("kind") == "head"
+        )
+        self.spared: set[int] = set()  # children that are not this node's, see components.py
+        self.component = own_component(os.environ)
         self._report: dict[str, Any] = {
             "node_id": spec.node_id,
             "host": socket.gethostname(),
@@ -123,17 +133,24 @@ class Node:
             "job_id": os.environ.get("SLURM_JOB_ID", ""),
             "agent_started": time.time(),
         }
+        if self.component is not None:
+            self._report |= {
+                "job_id": self.component.job_id,
+                "leader_id": self.component.leader_id,
+                "component": self.component.number,
+            }
 
     def prepare(self, head_address: str | None) -> NodePlan:
         """Claim ports and folders and work out the plan; raises NodeError and friends."""
         become_subreaper()
         os.umask(0o077)
         values = self.spec.values
+        component = self.component
         allocation = read_allocation(
-            os.environ,
+            os.environ if component is None else component.environ(os.environ),
             host=socket.gethostname(),
             host_cpus=os.cpu_count() or 1,
-            now=time.time(),
+            now=time.time() if component is None else component.started,
             time_limit_s=values.get("time_limit_s"),
         )
         granted_cpus = allocation.cpus
@@ -195,9 +212,14 @@ class Node:
         self._report.update(values)
         write_json(self.paths.report(self.spec.node_id), self._report)
 
+    def keep_logs_of_failed_runs(self) -> None:
+        """To be called every few seconds."""
+        if self.scratch:
+            self._log_keeper.look(self.scratch)
+
     def stop_ray(self) -> None:
-        """End every process below this agent."""
-        end_descendants(os.getpid(), grace_s=STOP_GRACE_S)
+        """End every process below this agent but those of other components."""
+        end_descendants(os.getpid(), grace_s=STOP_GRACE_S, spared=frozenset(self.spared))
 
     def leave(self, reason: str, exit_code: int) -> None:
         """Stop Ray, remove the temporary folder, say why in the report. Never raises."""
@@ -207,6 +229,7 @@ class Node:
         self.stop_ray()
         if self.scratch:
             _keep_logs(self.scratch, self.spec)
+            self._log_keeper.leave(self.scratch)
             remove_scratch(self.scratch)
         with contextlib.suppress(OSError):  # `ray down` may have removed the folder already
             if os.path.isdir(self.paths.root):

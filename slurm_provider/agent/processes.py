@@ -23,8 +23,9 @@ def become_subreaper() -> None:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
 
 
-def descendants(root: int) -> list[int]:
-    """Pids of all living descendants of ``root``, parents before children."""
+def descendants(root: int, spared: frozenset[int] = frozenset()) -> list[int]:
+    """Pids of all living descendants of ``root``, parents before children; without the ``spared``
+    and what is below them."""
     children: dict[int, list[int]] = {}
     for entry in os.listdir("/proc"):
         if entry.isdigit():
@@ -34,7 +35,7 @@ def descendants(root: int) -> list[int]:
     found: list[int] = []
     queue = [root]
     while queue:
-        below = children.get(queue.pop(), [])
+        below = [pid for pid in children.get(queue.pop(), []) if pid not in spared]
         found += below
         queue += below
     return found
@@ -46,15 +47,18 @@ def is_alive(pid: int) -> bool:
     return stat is not None and stat[0] != "Z"
 
 
-def end_descendants(root: int, *, grace_s: float) -> None:
-    """TERM every descendant of ``root``, KILL after ``grace_s`` what is still there; reap all."""
-    _signal_all(descendants(root), signal.SIGTERM)
+def end_descendants(root: int, *, grace_s: float, spared: frozenset[int] = frozenset()) -> None:
+    """TERM every descendant of ``root``, KILL after ``grace_s`` what is still there; reap all.
+
+    The ``spared`` and what is below them live on.
+    """
+    _signal_all(descendants(root, spared), signal.SIGTERM)
     deadline = time.monotonic() + grace_s
-    while _reap_and_list(root) and time.monotonic() < deadline:
+    while _reap_and_list(root, spared) and time.monotonic() < deadline:
         time.sleep(0.05)
     # New ones may appear between listing and killing, so until none is left.
     deadline = time.monotonic() + 5
-    while (left := _reap_and_list(root)) and time.monotonic() < deadline:
+    while (left := _reap_and_list(root, spared)) and time.monotonic() < deadline:
         _signal_all(left, signal.SIGKILL)
         time.sleep(0.02)
 
@@ -68,12 +72,12 @@ def find_descendant(root: int, name: str) -> int | None:
     return None
 
 
-def _reap_and_list(root: int) -> list[int]:
+def _reap_and_list(root: int, spared: frozenset[int]) -> list[int]:
     if root == os.getpid():
         with contextlib.suppress(ChildProcessError):
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass
-    return descendants(root)
+    return descendants(root, spared)
 
 
 def _signal_all(pids: list[int], signum: int) -> None:

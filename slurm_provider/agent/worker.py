@@ -17,7 +17,7 @@ from slurm_provider.agent.processes import find_descendant, is_alive
 from slurm_provider.agent.ray_start import to_argv, worker_options
 
 _POLL_S = 1.0
-_HEAD_POLL_S = 5.0  # one stat on the shared file system per node and interval
+_HEAD_POLL_S = 5.0  # a few looks at the shared file system per node and interval
 # Ray itself waits for months for a queued job (see bootstrap.py), so a job that runs but never
 # joins must end itself; a cold shared file system can take minutes to import Ray.
 _JOIN_TIMEOUT_S = 300.0
@@ -65,13 +65,15 @@ def _follow(node: Node, runtime: RayRuntime, head: dict[str, Any]) -> str:
     joined = False
     join_deadline = time.monotonic() + _JOIN_TIMEOUT_S
     next_head_check = time.monotonic() + _HEAD_POLL_S
+    drain_at = _drain_time(node)
     while True:
         signums = node.signals.wait(_POLL_S if joined else 0.2)
         if signums & {signal.SIGTERM, signal.SIGINT}:
             return "stopped by Slurm"
         if signal.SIGUSR2 in signums:
             return "stopped by `ray stop`"
-        if signal.SIGUSR1 in signums:
+        if signal.SIGUSR1 in signums or (drain_at is not None and time.time() > drain_at):
+            drain_at = None
             _drain(node, head)
         if not joined and runtime.started.is_set():
             joined = True
@@ -86,6 +88,7 @@ def _follow(node: Node, runtime: RayRuntime, head: dict[str, Any]) -> str:
             return "Ray left the cluster"
         if time.monotonic() > next_head_check or code is not None:
             next_head_check = time.monotonic() + _HEAD_POLL_S
+            node.keep_logs_of_failed_runs()
             if _is_closing(node):
                 return "the cluster is being taken down"
             if _head_changed(node, head):
@@ -94,6 +97,16 @@ def _follow(node: Node, runtime: RayRuntime, head: dict[str, Any]) -> str:
             if joined and _wait_for_change(node, head):
                 return "head changed"
             return f"`ray start` ended with exit code {code}"
+
+
+def _drain_time(node: Node) -> float | None:
+    """When to drain without being told: Slurm signals batch scripts only, and a component of a
+    heterogeneous job has none."""
+    assert node.plan is not None
+    lead_s, end_time = node.spec.values["signal_lead_s"], node.plan.allocation.end_time
+    if node.component is None or lead_s is None or end_time is None:
+        return None
+    return end_time - float(lead_s)
 
 
 def _wait_for_head(node: Node, timeout_s: float, newer_than: str | None) -> dict[str, Any]:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from slurm_provider.config import ProviderConfig
@@ -105,19 +106,14 @@ class Fleet:
         Slurm will never take them, ClusterError when the cluster is closing. After an exception
         no job of the launch stays: Ray asks for all of it again.
         """
-        if self._store.is_closing():
-            raise ClusterError(f"cluster {self._cluster_name!r} is being taken down")
+        self._check_open()
         sizes = {new_launch_id(): size for size in self._submitter.sizes(count)}
         for launch in sizes:
-            spec = node_spec(request, self._config, self._store.paths, launch, code, head_env)
-            lines = activation(self._config.environment, self._store.unpack_script)
-            self._store.write_launch(launch, spec, lines)
-        launches = {}
-        for launch, size in sizes.items():
-            identity = self._identity(request.kind, request.node_type, launch)
-            launches[launch] = self._submitter.add(identity, request, size, code)
-        nodes = [node for nodes in launches.values() for node in nodes]
-        try:
+            self._write_launch(launch, request, code, head_env)
+        launches = {
+            launch: self._add(launch, request, size, code) for launch, size in sizes.items()
+        }
+        with self._all_or_none(launches) as nodes:
             if request.on_edge:
                 self._edge.start(nodes[0].launch, nodes[0].node_id, request.node_type, code)
                 nodes[0].held = None
@@ -125,12 +121,28 @@ class Fleet:
                 self._submitter.submit_or_hold(launches)
             else:
                 self._submitter.submit_patiently(launches, self.refresh)
-        except BaseException as error:
-            with self._state.lock:
-                for node in nodes:
-                    node.ended = str(error)  # a job that turns up all the same is cancelled
-            raise
-        self.wake.set()
+        return [node.node_id for node in nodes]
+
+    def launch_together(
+        self,
+        head: LaunchRequest,
+        workers: Sequence[tuple[LaunchRequest, int]],
+        code: str,
+        head_env: Mapping[str, str],
+    ) -> list[str]:
+        """Launch a head and so many workers of each type as one heterogeneous job, which starts as
+        a whole; the ids, the head's first. For commands; raises as ``launch``."""
+        self._check_open()
+        asked = [(new_launch_id(), request, count) for request, count in [(head, 1), *workers]]
+        components = [(launch, i) for launch, _, count in asked[1:] for i in range(count)]
+        for launch, request, _ in asked:
+            others = components if request is head else []
+            self._write_launch(launch, request, code, head_env, others)
+        launches = {
+            launch: self._add(launch, request, count, code) for launch, request, count in asked
+        }
+        with self._all_or_none(launches) as nodes:
+            self._submitter.submit_together(launches, self.refresh)
         return [node.node_id for node in nodes]
 
     def cancel(self, node_ids: Iterable[str]) -> None:
@@ -166,6 +178,41 @@ class Fleet:
             self._sleep(pause_s)
             pause_s = min(2 * pause_s, longest_s)
         return True
+
+    def _check_open(self) -> None:
+        if self._store.is_closing():
+            raise ClusterError(f"cluster {self._cluster_name!r} is being taken down")
+
+    def _write_launch(
+        self,
+        launch: str,
+        request: LaunchRequest,
+        code: str,
+        head_env: Mapping[str, str],
+        components: Sequence[tuple[str, int]] = (),
+    ) -> None:
+        spec = node_spec(
+            request, self._config, self._store.paths, launch, code, head_env, components
+        )
+        lines = activation(self._config.environment, self._store.unpack_script)
+        self._store.write_launch(launch, spec, lines)
+
+    def _add(self, launch: str, request: LaunchRequest, count: int, code: str) -> list[Node]:
+        identity = self._identity(request.kind, request.node_type, launch)
+        return self._submitter.add(identity, request, count, code)
+
+    @contextmanager
+    def _all_or_none(self, launches: Mapping[str, Sequence[Node]]) -> Iterator[list[Node]]:
+        """The nodes; if their submission fails, none of them stays."""
+        nodes = [node for nodes in launches.values() for node in nodes]
+        try:
+            yield nodes
+        except BaseException as error:
+            with self._state.lock:
+                for node in nodes:
+                    node.ended = str(error)  # a job that turns up all the same is cancelled
+            raise
+        self.wake.set()
 
     # -- asking Slurm ----------------------------------------------------------------------
 

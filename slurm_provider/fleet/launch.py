@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from slurm_provider.cluster_paths import ClusterPaths
 from slurm_provider.config import EnvironmentConfig, ProviderConfig
 from slurm_provider.fleet.identity import HEAD, JobIdentity
+from slurm_provider.node_types import NodeType
 from slurm_provider.slurm import parse_time_s
 
 _MIN_LEAD_S = 15
@@ -35,6 +36,19 @@ class LaunchRequest:
     file_mounts: tuple[tuple[str, str], ...] = ()  # (staged, target)
 
 
+def request_for(kind: str, node_type: NodeType) -> LaunchRequest:
+    """What a checked node type asks for."""
+    return LaunchRequest(
+        kind=kind,
+        node_type=node_type.name,
+        options=node_type.options,
+        resources=node_type.resources,
+        given=node_type.given,
+        labels=node_type.labels,
+        gpu_type=node_type.gpu_type,
+    )
+
+
 def node_spec(
     request: LaunchRequest,
     config: ProviderConfig,
@@ -42,8 +56,13 @@ def node_spec(
     launch: str,
     code: str,
     head_env: Mapping[str, str],
+    components: Sequence[tuple[str, int]] = (),
 ) -> dict[str, Any]:
-    """What the agents of a launch read (``launches/LAUNCH.json``)."""
+    """What the agents of a launch read (``launches/LAUNCH.json``).
+
+    ``components`` are launch and index of the nodes that a head starts: the other components of
+    its heterogeneous job, in their order.
+    """
     is_head = request.kind == HEAD
     reserved = ("CPU", "GPU", "memory")
     return {
@@ -67,6 +86,7 @@ def node_spec(
         },
         "time_limit_s": _time_limit_s(request),
         "drain_lead_s": config.drain_lead_s,
+        "signal_lead_s": signal_lead_s(request, config),
         "head_timeout_s": config.head_timeout_s,
         "unleased_timeout_s": config.unleased_timeout_s if is_head else None,
         "keep_logs": config.keep_logs,
@@ -74,6 +94,7 @@ def node_spec(
         "initialization_commands": list(request.initialization_commands),
         "setup_commands": list(request.setup_commands),
         "file_mounts": [list(pair) for pair in request.file_mounts],
+        "components": [list(component) for component in components],
     }
 
 
@@ -93,9 +114,17 @@ def activation(environment: EnvironmentConfig, unpack_script: str) -> str:
 
 
 def provider_options(
-    identity: JobIdentity, request: LaunchRequest, config: ProviderConfig, paths: ClusterPaths
+    identity: JobIdentity,
+    request: LaunchRequest,
+    config: ProviderConfig,
+    paths: ClusterPaths,
+    *,
+    has_script: bool = True,
 ) -> dict[str, Any]:
-    """The sbatch options that belong to the provider."""
+    """The sbatch options that belong to the provider.
+
+    Without a batch script (``has_script``) there is nothing that Slurm could signal.
+    """
     log = paths.log_pattern(identity.launch)
     if identity.index is not None:
         log = paths.log(f"{identity.launch}-{identity.index}")
@@ -109,7 +138,7 @@ def provider_options(
         "open-mode": "append",
     }
     lead_s = signal_lead_s(request, config)
-    if lead_s is not None:
+    if lead_s is not None and has_script:
         options["signal"] = f"B:USR1@{lead_s}"
     return options
 

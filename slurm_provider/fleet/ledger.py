@@ -8,7 +8,7 @@ Ray would otherwise forget a living node and later kill it as a stranger.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -119,11 +119,11 @@ class Ledger:
             if node.job is None:
                 node.held, node.unsure_since = reason, unsure_since
 
-    def submitted(self, nodes: Iterable[Node], array_id: str, is_array: bool, now: float) -> None:
-        for node in nodes:
+    def submitted(self, nodes: Sequence[Node], job_ids: Sequence[str], now: float) -> None:
+        """Slurm took them, each as one of these jobs."""
+        for node, job_id in zip(nodes, job_ids, strict=True):
             node.held = node.unsure_since = None
-            node.job_id = f"{array_id}_{node.index}" if is_array else array_id
-            node.submitted_at = now
+            node.job_id, node.submitted_at = job_id, now
 
     def observe(self, jobs: Iterable[Job], asked_at: float, now: float) -> Observation:
         """Take in a complete listing that was asked for at ``asked_at``."""

@@ -11,10 +11,15 @@ from typing import TYPE_CHECKING, Any
 from slurm_provider.config import ProviderConfig
 from slurm_provider.errors import ConfigError
 from slurm_provider.fleet.identity import HEAD, WORKER, JobIdentity
-from slurm_provider.fleet.launch import LaunchRequest, activation, provider_options
+from slurm_provider.fleet.launch import (
+    LaunchRequest,
+    activation,
+    provider_options,
+    request_for,
+)
 from slurm_provider.fleet.store import ClusterStore
 from slurm_provider.node_types import read_node_type
-from slurm_provider.slurm import SlurmClient, SlurmError, SlurmLimited, Submission
+from slurm_provider.slurm import Component, SlurmClient, SlurmError, SlurmLimited, Submission
 
 if TYPE_CHECKING:
     from slurm_provider.cluster import Cluster
@@ -90,6 +95,56 @@ def submission_for(
         provider_options=provider_options(identity, request, config, store.paths),
         array_tasks=list(indices) if is_array else None,
     )
+
+
+def joint_submission(
+    components: Sequence[tuple[JobIdentity, LaunchRequest]],
+    config: ProviderConfig,
+    store: ClusterStore,
+    code: str,
+) -> Submission:
+    """The sbatch of nodes that start together: one heterogeneous job, each node a component.
+
+    Identities have an index. The first node's agent starts the others' (agent/components.py).
+    """
+    first, *others = [
+        Component(
+            request.options,
+            provider_options(identity, request, config, store.paths, has_script=number == 0),
+        )
+        for number, (identity, request) in enumerate(components)
+    ]
+    return Submission(
+        script=store.node_script,
+        args=[store.paths.root, code, components[0][0].launch],
+        options=first.options,
+        provider_options=first.provider_options,
+        more_components=others,
+    )
+
+
+def check_hosts(cluster: Cluster, requests: Sequence[tuple[LaunchRequest, int]]) -> None:
+    """Refuse a heterogeneous job that would wait for ever without a word of Slurm's: its backfill
+    plans every component on a host of its own (22.05). Raises ConfigError.
+    """
+    try:
+        partitions = cluster.client.partitions()
+    except SlurmError:
+        return  # unknown is not too few
+    hosts = {partition.name: partition.host_count for partition in partitions}
+    default = next((partition.name for partition in partitions if partition.is_default), "")
+    asked = {
+        name
+        for request, _ in requests
+        for name in str(request.options.get("partition", default)).split(",")
+    }
+    count = sum(number for _, number in requests)
+    if asked <= hosts.keys() and count > sum(hosts[name] for name in asked):
+        raise ConfigError(
+            f"provider.start_together: {count} nodes are more than the hosts of partition "
+            f"{', '.join(sorted(asked))} ({sum(hosts[name] for name in asked)}), and Slurm starts "
+            "each component of a heterogeneous job on a host of its own; ask for fewer min_workers"
+        )
 
 
 def test_node_types(cluster: Cluster, config: Mapping[str, Any]) -> list[TypeVerdict]:
@@ -171,12 +226,4 @@ def _request(config: Mapping[str, Any], name: str, kind: str) -> LaunchRequest:
     section = config["available_node_types"][name]
     # resolve() has merged the defaults into node_config.
     checked = read_node_type(name, {"node_config": section["node_config"], "resources": given}, {})
-    return LaunchRequest(
-        kind=kind,
-        node_type=name,
-        options=checked.options,
-        resources=checked.resources,
-        given=checked.given,
-        labels=checked.labels,
-        gpu_type=checked.gpu_type,
-    )
+    return request_for(kind, checked)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from slurm_provider.config import ProviderConfig
 from slurm_provider.fleet.admission import UNSURE_S, admit
 from slurm_provider.fleet.identity import JobIdentity
 from slurm_provider.fleet.launch import LaunchRequest
 from slurm_provider.fleet.ledger import Node
-from slurm_provider.fleet.preview import submission_for
+from slurm_provider.fleet.preview import joint_submission, submission_for
 from slurm_provider.fleet.state import FleetState
 from slurm_provider.fleet.store import ClusterStore
 from slurm_provider.slurm import (
@@ -112,17 +112,13 @@ class Submitter:
         """A command's way, while a person waits: an sbatch without an answer is looked for in
         the queue, then repeated. Raises SlurmError."""
         for nodes in launches.values():
-            for attempt in range(_COMMAND_ATTEMPTS):
-                with self._state.lock:
-                    self._state.ledger.submitting(nodes, self._clock())
-                try:
-                    self._submit(nodes)
-                    break
-                except SlurmUnavailable:
-                    if self._turn_up(nodes, refresh):
-                        break
-                    if attempt + 1 == _COMMAND_ATTEMPTS:
-                        raise
+            self._submit_patiently(nodes, refresh)
+
+    def submit_together(
+        self, launches: Mapping[str, Sequence[Node]], refresh: Callable[[], None]
+    ) -> None:
+        """The same for all nodes at once, as one heterogeneous job. Raises SlurmError."""
+        self._submit_patiently([node for nodes in launches.values() for node in nodes], refresh)
 
     def release(self) -> None:
         """Submit held nodes whose reason has gone."""
@@ -179,16 +175,36 @@ class Submitter:
             self._submit(admission.ready)
         return bool(admission.ready)
 
+    def _submit_patiently(self, nodes: Sequence[Node], refresh: Callable[[], None]) -> None:
+        for attempt in range(_COMMAND_ATTEMPTS):
+            with self._state.lock:
+                self._state.ledger.submitting(nodes, self._clock())
+            try:
+                self._submit(nodes)
+                return
+            except SlurmUnavailable:
+                if self._turn_up(nodes, refresh):
+                    return
+                if attempt + 1 == _COMMAND_ATTEMPTS:
+                    raise
+
     def _submit(self, nodes: Sequence[Node]) -> None:
-        """One sbatch for nodes of one launch. If it fails, they are held; raises SlurmError."""
+        """One sbatch for nodes of one launch, or for nodes of several as components of one job.
+
+        If it fails, they are held; raises SlurmError.
+        """
         state, asked = self._state, self._launches[nodes[0].launch]
         node_type = asked.request.node_type
-        submission = submission_for(
-            asked.identity, asked.request, self._config, self._store, asked.code,
-            [node.index for node in nodes],
-        )  # fmt: skip
+        if all(node.launch == nodes[0].launch for node in nodes):
+            submission = submission_for(
+                asked.identity, asked.request, self._config, self._store, asked.code,
+                [node.index for node in nodes],
+            )  # fmt: skip
+        else:
+            components = [self._component(node) for node in nodes]
+            submission = joint_submission(components, self._config, self._store, asked.code)
         try:
-            job_id = self._client.submit(submission).job_id
+            submitted = self._client.submit(submission)
         except BaseException as error:
             now = self._clock()
             with state.lock:
@@ -200,10 +216,13 @@ class Submitter:
                     state.brake.pause(node_type, str(error) or type(error).__name__)
             raise
         with state.lock:
-            is_array = submission.array_tasks is not None
-            state.ledger.submitted(nodes, job_id, is_array, self._clock())
+            state.ledger.submitted(nodes, submitted.job_ids, self._clock())
             state.brake.accepted(node_type)
-        logger.info("submitted %d x %s as job %s", len(nodes), node_type, job_id)
+        logger.info("submitted %d x %s as job %s", len(nodes), node_type, submitted.job_id)
+
+    def _component(self, node: Node) -> tuple[JobIdentity, LaunchRequest]:
+        launch = self._launches[node.launch]
+        return replace(launch.identity, index=node.index), launch.request
 
     def _turn_up(self, nodes: Sequence[Node], refresh: Callable[[], None]) -> bool:
         """Whether nodes whose sbatch gave no answer are listed soon after all."""

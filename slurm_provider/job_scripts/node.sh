@@ -1,10 +1,11 @@
 #!/bin/bash -l
 # One Slurm job = one Ray node. A login shell, so that `module` and conda exist for the activation.
-# usage: node.sh CLUSTER_DIR CODE LAUNCH
+# usage: node.sh CLUSTER_DIR CODE LAUNCH [INDEX]
 # Long names, because the user's lines may set variables of their own.
 ray_slurm_cluster_dir=$1
 ray_slurm_code=$2
 ray_slurm_launch=$3
+ray_slurm_index=$4 # of a node that the head's agent starts (agent/components.py)
 unset LC_ALL # sbatch ran in the C locale, so that its answers can be read
 if [ ! -d "$ray_slurm_cluster_dir/launches" ]; then
     echo "[job] $ray_slurm_cluster_dir is not visible on $HOSTNAME: provider.cluster_dir must be shared" >&2
@@ -21,4 +22,5 @@ if ! command -v python3 > /dev/null; then
     exit 1
 fi
 # exec: Slurm's --signal=B: goes to the batch process, which must be the agent.
-exec python3 "$ray_slurm_code" node "$ray_slurm_cluster_dir" "$ray_slurm_launch"
+exec python3 "$ray_slurm_code" node "$ray_slurm_cluster_dir" "$ray_slurm_launch" \
+    ${ray_slurm_index:+"$ray_slurm_index"}

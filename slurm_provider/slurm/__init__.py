@@ -3,7 +3,7 @@
 Free-form options in, validated argv out; Slurm's text in, frozen dataclasses out.
 """
 
-from slurm_provider.slurm.accounting import JobRecord, StepRecord
+from slurm_provider.slurm.accounting import GpuUse, JobRecord, StepRecord
 from slurm_provider.slurm.client import SlurmClient
 from slurm_provider.slurm.errors import (
     AccountingUnavailable,
@@ -14,6 +14,7 @@ from slurm_provider.slurm.errors import (
     SlurmRefused,
     SlurmUnavailable,
 )
+from slurm_provider.slurm.hetjob import MAX_COMPONENTS, Component, carried_over
 from slurm_provider.slurm.option_table import OPTIONS, Option
 from slurm_provider.slurm.options import OptionError, to_argv, validate
 from slurm_provider.slurm.quantities import Gres, parse_gres, parse_memory_mb, parse_time_s
@@ -25,10 +26,13 @@ from slurm_provider.slurm.states import JobState, parse_state
 from slurm_provider.slurm.submit import Submission, Submitted, Verdict, submit_argv
 
 __all__ = [
+    "MAX_COMPONENTS",
     "OPTIONS",
     "AccountingUnavailable",
     "Accounts",
     "Association",
+    "Component",
+    "GpuUse",
     "Gres",
     "HostGroup",
     "Job",
@@ -52,6 +56,7 @@ __all__ = [
     "Submission",
     "Submitted",
     "Verdict",
+    "carried_over",
     "explain",
     "parse_gres",
     "parse_memory_mb",

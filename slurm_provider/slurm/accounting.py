@@ -17,6 +17,18 @@ from slurm_provider.slurm.states import JobState, parse_state
 
 
 @dataclass(frozen=True)
+class GpuUse:
+    """What Slurm sampled of a step's GPUs; None where it could not.
+
+    Utilization is summed over the step's GPUs: two busy ones are 200.
+    """
+
+    average_percent: float | None
+    peak_percent: float | None
+    peak_memory_bytes: int | None
+
+
+@dataclass(frozen=True)
 class StepRecord:
     """One step of a job: ``batch``, ``extern``, ``0``, ..."""
 
@@ -28,6 +40,8 @@ class StepRecord:
     cpus: int
     total_cpu_s: float
     max_rss_bytes: int | None
+    gpu_use: GpuUse | None = None
+    """None where the site does not account it."""
 
 
 @dataclass(frozen=True)
@@ -169,6 +183,7 @@ def _step(step: str, row: Mapping[str, str]) -> StepRecord:
         cpus=int(row["AllocCPUS"] or 0),
         total_cpu_s=parse_cpu_time_s(row["TotalCPU"]),
         max_rss_bytes=parse_size_bytes(row["MaxRSS"]),
+        gpu_use=parse_gpu_use(row["TRESUsageInAve"], row["TRESUsageInMax"]),
     )
 
 
@@ -192,6 +207,32 @@ def parse_size_bytes(text: str) -> int | None:
         return None
     factor: int = 1024 ** " KMGTP".index(match["unit"] or " ")
     return round(float(match["number"]) * factor)
+
+
+def parse_gpu_use(average: str, peak: str) -> GpuUse | None:
+    """GPU figures of TRESUsageInAve and TRESUsageInMax; None if there are none.
+
+    Slurm has them where AccountingStorageTRES lists ``gres/gpuutil`` and ``gres/gpumem`` and its
+    GPU plugin can sample. Memory comes as ``1030M`` or in bytes; what could not be sampled comes
+    as a number near 2^64.
+    """
+    averages, peaks = _tres(average), _tres(peak)
+    if not any(key in tres for tres in (averages, peaks) for key in (_GPU_UTIL, _GPU_MEM)):
+        return None
+    memory = _sampled(peaks.get(_GPU_MEM))
+    return GpuUse(
+        average_percent=_sampled(averages.get(_GPU_UTIL)),
+        peak_percent=_sampled(peaks.get(_GPU_UTIL)),
+        peak_memory_bytes=None if memory is None else round(memory),
+    )
+
+
+def _sampled(text: str | None) -> float | None:
+    try:
+        value = parse_size_bytes(text or "")
+    except ValueError:  # not worth losing the record
+        return None
+    return None if value is None or value >= _NOT_SAMPLED else value
 
 
 def _exit(text: str) -> tuple[int, int]:
@@ -236,5 +277,9 @@ _FIELDS = (
     "Start",
     "End",
     "AllocTRES",
+    "TRESUsageInAve",
+    "TRESUsageInMax",
 )
+_GPU_UTIL, _GPU_MEM = "gres/gpuutil", "gres/gpumem"
+_NOT_SAMPLED = 1 << 60
 _SIZE = re.compile(r"(?P<number>[0-9]+(?:\.[0-9]+)?)(?P<unit>[KMGTP]?)")

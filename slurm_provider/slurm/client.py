@@ -86,7 +86,7 @@ class SlurmClient:
         self._timeout_s = timeout_s
 
     def submit(self, submission: Submission) -> Submitted:
-        """Submit one job or one array.
+        """Submit one job, one array or one heterogeneous job.
 
         After SlurmUnavailable it may have been submitted nevertheless (seen on a paused 22.05:
         "Socket timed out", and the job ran): look it up by name before trying again.
@@ -95,7 +95,8 @@ class SlurmClient:
         done = self._run(submit_argv(submission), max(self._timeout_s, SUBMIT_TIMEOUT_S))
         if done.returncode != 0:
             raise self._error("sbatch", done)
-        submitted = parse_submitted(done.stdout, submission.array_tasks)
+        components = 1 + len(submission.more_components)
+        submitted = parse_submitted(done.stdout, submission.array_tasks, components)
         if submitted is None:
             raise SlurmUnavailable(
                 f"sbatch ({self._transport.label}) claims success but names no job: "

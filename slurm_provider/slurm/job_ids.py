@@ -15,10 +15,17 @@ def is_job_id(text: str) -> bool:
 
 
 def fold_job_ids(job_ids: Iterable[str]) -> list[str]:
-    """The same jobs in fewer words: tasks of one array become ``111_[0-3,7]``."""
+    """The same jobs in fewer words: tasks of one array become ``111_[0-3,7]``, components of a
+    heterogeneous job its first one, ``106+0``, which stands for all (scancel refuses others while
+    it is pending)."""
+    asked = dict.fromkeys(job_ids)
+    whole = {job_id.removesuffix("+0") for job_id in asked if job_id.endswith("+0")}
     folded: list[str] = []
     tasks: dict[str, set[int]] = {}
-    for job_id in dict.fromkeys(job_ids):
+    for job_id in asked:
+        leader, plus, number = job_id.partition("+")
+        if plus and number != "0" and leader in whole:
+            continue
         match = _TASK.fullmatch(job_id)
         if match is None:
             folded.append(job_id)

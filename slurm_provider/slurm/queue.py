@@ -62,6 +62,12 @@ class Job:
         base, underscore, _ = self.job_id.partition("_")
         return base if underscore else None
 
+    @property
+    def hetjob_id(self) -> str | None:
+        """Id of the whole heterogeneous job, if this is a component of one."""
+        base, plus, _ = self.job_id.partition("+")
+        return base if plus else None
+
 
 def queue_argv(clusters: str | None = None) -> list[str]:
     """The squeue command that lists all jobs of the user, finished ones too (MinJobAge)."""

@@ -6,11 +6,19 @@ from collections.abc import Sequence
 
 
 def step_argv(
-    job_id: str, command: Sequence[str], *, cpus: int, tty: bool = False, unbuffered: bool = False
+    job_id: str,
+    command: Sequence[str],
+    *,
+    cpus: int,
+    component: int | None = None,
+    tty: bool = False,
+    unbuffered: bool = False,
 ) -> list[str]:
     """Run ``command`` beside what the job runs already, with all of the job's ``cpus``.
 
-    ``job_id`` is the raw id: srun takes no ``111_1``. No memory or CPU binding is asked for, as
+    ``job_id`` is the raw id: srun takes no ``111_1``. Of a heterogeneous job it is the first
+    component's, and ``component`` is the number of the one that is meant: srun takes nothing else.
+    No memory or CPU binding is asked for, as
     srun warns about each where a site has switched it off.
 
     Slurm passes output on by whole lines. ``unbuffered`` passes on every byte at once, at the
@@ -19,7 +27,7 @@ def step_argv(
     """
     return [
         "srun",
-        f"--jobid={job_id}",
+        *_place(job_id, component),
         "--overlap",  # shares the job's resources; without it the step waits for them
         "--nodes=1",
         "--ntasks=1",
@@ -33,6 +41,38 @@ def step_argv(
         *(["--unbuffered"] if unbuffered else []),
         *command,
     ]
+
+
+def agent_argv(
+    leader_id: str, component: int, command: Sequence[str], *, cpus: int, log: str,
+    variables: Sequence[str],
+) -> list[str]:  # fmt: skip
+    """Run a node's agent in a component of a heterogeneous job, which has no batch script.
+
+    Its output is appended to ``log``; of srun's own environment it gets ``variables``. srun lives
+    as long as the command.
+    """
+    return [
+        "srun",
+        *_place(leader_id, component),
+        "--overlap",
+        "--nodes=1",
+        "--ntasks=1",
+        f"--cpus-per-task={cpus}",
+        "--quiet",
+        f"--export={','.join(variables)}",
+        "--chdir=/",
+        "--mpi=none",
+        "--input=none",
+        f"--output={log}",
+        "--open-mode=append",
+        *command,
+    ]
+
+
+def _place(job_id: str, component: int | None) -> list[str]:
+    group = [] if component is None else [f"--het-group={component}"]
+    return [f"--jobid={job_id}", *group]
 
 
 # Enough to start bash; the node's own environment comes from its shell file. The default, ALL,

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from slurm_provider.slurm.hetjob import MAX_COMPONENTS, Component, carried_over
 from slurm_provider.slurm.job_ids import format_ranges
 from slurm_provider.slurm.options import check_provider_options, to_argv, validate
 from slurm_provider.slurm.queue import EPOCH_TIMES
@@ -18,6 +19,8 @@ class Submission:
     ``options`` are a user's and are validated again here, so nothing reaches sbatch unchecked;
     ``provider_options`` may be any option and win. Every job is one task on one host.
     ``array_tasks`` are the task ids of an array job; None is a single job.
+    ``more_components`` make it a heterogeneous job, which starts as a whole; its first component
+    is asked for by the submission's own options, and only there the script is run.
     """
 
     script: str
@@ -25,6 +28,7 @@ class Submission:
     options: Mapping[str, object] = field(default_factory=dict)
     provider_options: Mapping[str, object] = field(default_factory=dict)
     array_tasks: Sequence[int] | None = None
+    more_components: Sequence[Component] = ()
 
 
 @dataclass(frozen=True)
@@ -32,15 +36,18 @@ class Submitted:
     """Slurm's answer to a submission."""
 
     job_id: str
-    """Of the job, or of the whole array."""
+    """Of the job, or of the whole array or heterogeneous job."""
     array_tasks: tuple[int, ...] | None = None
+    components: int = 1
 
     @property
     def job_ids(self) -> tuple[str, ...]:
-        """The ids squeue will list: the tasks of an array, or the job."""
-        if self.array_tasks is None:
-            return (self.job_id,)
-        return tuple(f"{self.job_id}_{task}" for task in self.array_tasks)
+        """The ids squeue will list: the tasks of an array, the components, or the job."""
+        if self.array_tasks is not None:
+            return tuple(f"{self.job_id}_{task}" for task in self.array_tasks)
+        if self.components > 1:
+            return tuple(f"{self.job_id}+{number}" for number in range(self.components))
+        return (self.job_id,)
 
 
 @dataclass(frozen=True)
@@ -55,7 +62,8 @@ class Verdict:
 
 
 def submit_argv(submission: Submission) -> list[str]:
-    """The command that submits. Raises OptionError, or ValueError for an empty array."""
+    """The command that submits. Raises OptionError, or ValueError for an empty array, or for
+    components that cannot be (see hetjob.py)."""
     return [*_CLEAN_ENV, "sbatch", "--parsable", "--export=ALL", *_request_argv(submission)]
 
 
@@ -67,7 +75,9 @@ def test_only_argv(submission: Submission) -> list[str]:
     return [*EPOCH_TIMES, "sbatch", "--test-only", *_request_argv(submission)]
 
 
-def parse_submitted(stdout: str, array_tasks: Sequence[int] | None = None) -> Submitted | None:
+def parse_submitted(
+    stdout: str, array_tasks: Sequence[int] | None = None, components: int = 1
+) -> Submitted | None:
     """The job id in `--parsable` output (``123`` or ``123;cluster``), or None.
 
     A site's job_submit plug-in or wrapper may print lines of its own before it.
@@ -76,7 +86,7 @@ def parse_submitted(stdout: str, array_tasks: Sequence[int] | None = None) -> Su
         match = _PARSABLE.fullmatch(line.strip())
         if match is not None:
             tasks = None if array_tasks is None else tuple(array_tasks)
-            return Submitted(match["job_id"], tasks)
+            return Submitted(match["job_id"], tasks, components)
     return None
 
 
@@ -90,13 +100,29 @@ def parse_expected_start(text: str) -> float | None:
 
 
 def _request_argv(submission: Submission) -> list[str]:
-    own = {"nodes": 1, "ntasks": 1, **submission.provider_options}
+    first = dict(submission.provider_options)
     if submission.array_tasks is not None:
         if not submission.array_tasks or min(submission.array_tasks) < 0:
             raise ValueError(f"{submission.array_tasks!r} are not the task ids of an array")
-        own["array"] = format_ranges(submission.array_tasks)
-    checked = {**validate(submission.options, "sbatch options"), **check_provider_options(own)}
-    return [*to_argv(checked), submission.script, *submission.args]
+        if submission.more_components:
+            raise ValueError("Slurm has no arrays of heterogeneous jobs")
+        first["array"] = format_ranges(submission.array_tasks)
+    if len(submission.more_components) >= MAX_COMPONENTS:
+        raise ValueError(f"a heterogeneous job has {MAX_COMPONENTS} components at most")
+    found = carried_over([submission.options, *(c.options for c in submission.more_components)])
+    if found is not None:
+        raise ValueError(f"sbatch would carry {found.option!r} to component {found.target}")
+    words = _options_argv(submission.options, first)
+    for component in submission.more_components:
+        words += [":", *_options_argv(component.options, component.provider_options)]
+    return [*words, submission.script, *submission.args]
+
+
+def _options_argv(
+    options: Mapping[str, object], provider_options: Mapping[str, object]
+) -> list[str]:
+    own = check_provider_options({"nodes": 1, "ntasks": 1, **provider_options})
+    return to_argv({**validate(options, "sbatch options"), **own})
 
 
 # sbatch copies its own environment into the job, so it gets a short one. Not by --export=LIST, NIL

@@ -290,6 +290,45 @@ def test_a_node_type_on_another_slurm_cluster_is_refused(config: Config) -> None
     assert "provider.defaults" in message
 
 
+class TestStartTogether:
+    """Head and first workers as one heterogeneous job."""
+
+    @pytest.fixture
+    def together(self, config: Config) -> Config:
+        config["provider"]["start_together"] = True
+        config["available_node_types"]["gpu"].update(min_workers=2)
+        return config
+
+    def test_the_head_s_creator_learns_how_many_workers_there_are_at_first(
+        self, together: Config
+    ) -> None:
+        made = resolve(fillout(together))
+        assert made["provider"]["_nodes"]["min_workers"] == {"gpu": 2}
+
+    def test_the_example_is_one(self) -> None:
+        from ray.autoscaler._private.util import prepare_config
+
+        example = yaml.safe_load((SANDBOX_YAML.parent / "together.yaml").read_text())
+        made = resolve(fillout(prepare_config(example)))
+        assert made["provider"]["_nodes"]["min_workers"] == {"cpu": 4, "gpu": 1}
+
+    def test_a_head_on_the_edge_node_is_no_component(self, together: Config) -> None:
+        together["provider"]["head_placement"] = "edge"
+        together["available_node_types"]["head"]["node_config"] = {}
+        assert "remove one of the two" in refusal(together)
+
+    def test_more_nodes_than_slurm_takes_components_are_refused(self, together: Config) -> None:
+        together["available_node_types"]["gpu"].update(min_workers=128, max_workers=128)
+        assert "129 nodes" in refusal(together)
+
+    def test_what_sbatch_would_pass_on_to_a_later_node_type_is_refused(
+        self, together: Config
+    ) -> None:
+        del together["available_node_types"]["gpu"]["node_config"]["mem"]
+        message = refusal(together)
+        assert "'head' sets 'mem' and 'gpu' does not" in message and "mem-per-cpu" in message
+
+
 def test_a_configuration_cached_by_other_code_is_removed_and_said(
     config: Config, tmp_path: Path
 ) -> None:

@@ -13,6 +13,7 @@ import paramiko
 
 from slurm_provider.transport.base import ConnectFailed, SocketLike, TransportError
 from slurm_provider.transport.ssh.endpoint import Endpoint, resolve
+from slurm_provider.transport.ssh.files import SftpFiles
 from slurm_provider.transport.ssh.opening import OpenedConnection, open_connection
 from slurm_provider.transport.ssh_settings import SshSettings
 
@@ -53,6 +54,8 @@ class Connection:
     def __init__(self, settings: SshSettings, passed: tuple[SshSettings, ...]) -> None:
         self._settings = settings
         self._passed = (*passed, settings)
+        self.files = SftpFiles(self, settings.label)
+        """Shared as well: a channel for each user of the connection would soon be too many."""
         self._slots = threading.BoundedSemaphore(MAX_SESSIONS)
         self._lock = threading.Lock()
         self._opened: OpenedConnection | None = None

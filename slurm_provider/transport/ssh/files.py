@@ -10,13 +10,15 @@ import secrets
 import stat
 import threading
 from collections.abc import Callable
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import paramiko
 
 from slurm_provider.transport.base import TransportError
-from slurm_provider.transport.ssh.connection import Connection, Session
 from slurm_provider.transport.ssh.opening import lost
+
+if TYPE_CHECKING:
+    from slurm_provider.transport.ssh.connection import Connection, Session
 
 STALL_TIMEOUT_S = 60.0  # a file server may hang for a while; for longer it is an outage
 _SESSION_WAIT_S = 30.0
@@ -25,9 +27,10 @@ _Result = TypeVar("_Result")
 
 
 class SftpFiles:
-    """The file half of an SSH transport. One operation at a time: paramiko's client needs it."""
+    """The files on the other side of a connection. One operation at a time: paramiko's client needs
+    it."""
 
-    def __init__(self, connection: Callable[[], Connection], label: str) -> None:
+    def __init__(self, connection: Connection, label: str) -> None:
         self._connection = connection
         self._label = label
         self._lock = threading.Lock()
@@ -45,10 +48,6 @@ class SftpFiles:
 
     def make_dir(self, path: str, mode: int) -> None:
         self._do(path, "made", lambda sftp: _make_dir(sftp, path, mode))
-
-    def close(self) -> None:
-        with self._lock:
-            self._drop()
 
     def _do(
         self, path: str, done: str, operation: Callable[[paramiko.SFTPClient], _Result]
@@ -81,7 +80,7 @@ class SftpFiles:
         if self._client is not None and self._is_open():
             return self._client
         self._drop()
-        self._session = self._connection().open_session(_SESSION_WAIT_S)
+        self._session = self._connection.open_session(_SESSION_WAIT_S)
         channel = self._session.channel
         channel.settimeout(STALL_TIMEOUT_S)
         try:

@@ -19,7 +19,6 @@ from slurm_provider.transport.base import (
 from slurm_provider.transport.quote import line_for_call, line_for_popen, line_for_run
 from slurm_provider.transport.ssh import connection as pool
 from slurm_provider.transport.ssh.connection import Connection
-from slurm_provider.transport.ssh.files import SftpFiles
 from slurm_provider.transport.ssh.process import (
     SshProcess,
     final_exit_code,
@@ -42,7 +41,6 @@ class SshTransport:
 
     def __init__(self, settings: SshSettings) -> None:
         self._settings = settings
-        self._files = SftpFiles(self._connection, self.label)
         self._home: str | None = None
         self._holds_connection = False
         self._lock = threading.Lock()
@@ -87,16 +85,16 @@ class SshTransport:
             session.close()
 
     def write_file(self, path: str, data: bytes, *, mode: int = 0o600) -> None:
-        self._files.write_file(absolute(path), data, mode)
+        self._connection().files.write_file(absolute(path), data, mode)
 
     def read_file(self, path: str) -> bytes:
-        return self._files.read_file(absolute(path))
+        return self._connection().files.read_file(absolute(path))
 
     def list_dir(self, path: str) -> list[str]:
-        return self._files.list_dir(absolute(path))
+        return self._connection().files.list_dir(absolute(path))
 
     def make_dir(self, path: str, *, mode: int = 0o700) -> None:
-        self._files.make_dir(absolute(path), mode)
+        self._connection().files.make_dir(absolute(path), mode)
 
     def remove_tree(self, path: str) -> None:
         # One command instead of a round trip for each file.
@@ -117,7 +115,6 @@ class SshTransport:
         return self._connection().open_tcp(host, port)
 
     def close(self) -> None:
-        self._files.close()
         with self._lock:
             held, self._holds_connection = self._holds_connection, False
         if held:

@@ -2,8 +2,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
+from slurm_provider.agent.head import Head
 from slurm_provider.agent.leases import LeaseWatch, read_leases
+from slurm_provider.agent.node import Node
+from slurm_provider.cluster_paths import ClusterPaths
 
 
 def lease(renewal: int, ttl_s: float = 60) -> str:
@@ -56,3 +61,16 @@ def test_leases_are_read_from_their_folder_and_a_missing_folder_has_none(tmp_pat
     (tmp_path / "a.json").write_text("x")
     (tmp_path / "a.json.new").write_text("y")
     assert read_leases(str(tmp_path)) == {"a.json": "x"}
+
+
+def test_a_lease_that_comes_together_with_the_tombstone_keeps_the_cluster(tmp_path: Path) -> None:
+    paths = ClusterPaths(str(tmp_path))
+    spec = SimpleNamespace(node_id="a-0", values={"unleased_timeout_s": 0})
+    head = Head(cast(Node, SimpleNamespace(paths=paths, spec=spec)))
+    assert head._closes()
+    assert Path(paths.closing).exists()
+
+    Path(paths.leases).mkdir()
+    (Path(paths.leases) / "holder.json").write_text('{"ttl_s": 60}')
+    assert not head._closes()
+    assert not Path(paths.closing).exists()

@@ -24,8 +24,8 @@ from slurm_provider.agent.processes import become_subreaper, end_descendants
 become_subreaper()
 child = subprocess.Popen(["bash", "-c", sys.argv[1]])
 print("up", flush=True)
-sys.stdin.readline()
-end_descendants(os.getpid(), grace_s=float(sys.argv[2]))
+spared = frozenset(map(int, sys.stdin.readline().split()))
+end_descendants(os.getpid(), grace_s=float(sys.argv[2]), spared=spared)
 print("ended", flush=True)
 sys.stdin.readline()
 """
@@ -58,8 +58,8 @@ class Agent:
         wait_until(enough)
         return self.below
 
-    def end_all(self) -> None:
-        self._tell()
+    def end_all(self, *, but: int | None = None) -> None:
+        self._tell("" if but is None else str(but))
         self._expect("ended")
 
     def close(self) -> None:
@@ -69,9 +69,9 @@ class Agent:
         self._process.kill()
         self._process.communicate()
 
-    def _tell(self) -> None:
+    def _tell(self, words: str) -> None:
         assert self._process.stdin is not None
-        self._process.stdin.write("\n")
+        self._process.stdin.write(f"{words}\n")
         self._process.stdin.flush()
 
     def _expect(self, word: str) -> None:
@@ -120,6 +120,16 @@ def test_a_process_that_ignores_sigterm_is_killed_after_the_grace(
     started.end_all()
     assert time.monotonic() - begin < 5
     assert not any(is_alive(pid) for pid in below)
+
+
+def test_a_spared_process_lives_on_with_all_below_it(agent: Callable[..., Agent]) -> None:
+    started = agent("sleep 600 & (sleep 600; true)")
+    below = started.wait_for(4)
+    inner = next(pid for pid in below[1:] if descendants(pid))
+    kept = {inner, *descendants(inner)}
+    started.end_all(but=inner)
+    assert [pid for pid in below if is_alive(pid)] == [pid for pid in below if pid in kept]
+    assert all(is_alive(pid) for pid in kept)
 
 
 def test_a_process_gets_time_to_end_by_itself(

@@ -39,6 +39,8 @@ COLUMNS = {
 
 
 def sbatch(jobs: Jobs, options: Options, _: Words) -> Answer:
+    if "test-only" in options:
+        return 0, "", "sbatch: Job 1 to start at 2030-01-01T00:00:00 using 1 processors\n"
     number = str(1 + max([100, *(int(job["raw_id"]) for job in jobs)]))
     tasks = options.get("array")
     ids = [f"{number}_{task}" for task in indices(tasks)] if tasks else [number]

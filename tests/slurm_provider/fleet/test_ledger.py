@@ -65,7 +65,8 @@ class Slurm:
 
     def submit(self, count: int = 1, launch: str = LAUNCH, job_id: str = "7") -> list[Node]:
         nodes = [self.ledger.add(identity(launch), index) for index in range(count)]
-        self.ledger.submitted(nodes, job_id, count > 1, self.now)
+        ids = [job_id] if count == 1 else [f"{job_id}_{index}" for index in range(count)]
+        self.ledger.submitted(nodes, ids, self.now)
         return nodes
 
     def list(self, *jobs: Job, apart_s: float = 20.0) -> Observation:
@@ -90,7 +91,7 @@ class TestLife:
         node = slurm.ledger.add(identity(), 0)
         node.held = "node type 'cpu' is paused"
         assert (node.is_live, node.is_pending, node.is_running) == (True, False, False)
-        slurm.ledger.submitted([node], "7", False, slurm.now)
+        slurm.ledger.submitted([node], ["7"], slurm.now)
         assert node.held is None and node.is_pending
 
     @pytest.mark.parametrize(
@@ -186,7 +187,7 @@ class TestAbsence:
         node = slurm.ledger.add(identity(), 0)
         for _ in range(5):
             assert slurm.list().ended == ()
-        slurm.ledger.submitted([node], "7", False, slurm.now)
+        slurm.ledger.submitted([node], ["7"], slurm.now)
         assert slurm.list().ended == () and slurm.list().ended == ()
         assert node.is_live
 

@@ -67,13 +67,16 @@ class SlurmInMemory:
 
     def carry_out(self, submission: Submission) -> Submitted:
         """What slurmctld does with an sbatch, whether or not its answer arrives."""
+        options = [submission, *submission.more_components]
         with self._lock:
-            submitted = Submitted(str(self._next_id), _tasks(submission.array_tasks))
-            self._next_id += 1
-            for job_id in submitted.job_ids:
+            first_id = self._next_id
+            submitted = Submitted(str(first_id), _tasks(submission.array_tasks), len(options))
+            self._next_id += len(options)
+            for number, job_id in enumerate(submitted.job_ids):
+                component = number if submission.more_components else 0
                 self.jobs[job_id] = Job(
                     job_id=job_id,
-                    raw_id=submitted.job_id,
+                    raw_id=str(first_id + component),
                     state=self.starts_as,
                     reason="None",
                     partition="compute",
@@ -83,7 +86,7 @@ class SlurmInMemory:
                     end_time=None,
                     time_limit_s=3600,
                     cpus=2,
-                    name=str(submission.provider_options["job-name"]),
+                    name=str(options[component].provider_options["job-name"]),
                 )
         return submitted
 

@@ -6,8 +6,10 @@ from hypothesis import strategies as st
 
 from slurm_provider.slurm import JobState, SlurmOutputError
 from slurm_provider.slurm.accounting import (
+    GpuUse,
     history_argv,
     parse_cpu_time_s,
+    parse_gpu_use,
     parse_history,
     parse_size_bytes,
     records_by_id,
@@ -15,22 +17,25 @@ from slurm_provider.slurm.accounting import (
 
 HEADER = (
     "JobID|JobIDRaw|JobName|State|ExitCode|Reason|ElapsedRaw|AllocCPUS|TotalCPU|MaxRSS|NodeList|"
-    "Partition|Account|Submit|Start|End|AllocTRES\n"
+    "Partition|Account|Submit|Start|End|AllocTRES|TRESUsageInAve|TRESUsageInMax\n"
 )
 # As printed by Slurm 22.05.8, separators made visible.
 RECORDS = (
     "1|1|multi\nline|CANCELLED by 0|0:0|None|64|1|00:05.001||n1|debug|acc|1795392331|1795392331|"
-    "1795392395|billing=1,cpu=1,gres/gpu=1,mem=100M,node=1\n"
+    "1795392395|billing=1,cpu=1,gres/gpu=1,mem=100M,node=1||\n"
     "1.batch|1.batch|batch|CANCELLED|0:15||64|1|00:00.001|3212K|n1||acc|1795392331|1795392331|"
-    "1795392395|cpu=1,gres/gpu=1,mem=100M,node=1\n"
-    "1.0|1.0|ray|FAILED|2:0||60|1|00:05|1.50G|n1||acc|1795392331|1795392331|1795392395|cpu=1\n"
-    "4|4|j.sh|PENDING|0:0|None|0|99|00:00:00||None assigned|debug|acc|1795392331|Unknown|Unknown|\n"
+    "1795392395|cpu=1,gres/gpu=1,mem=100M,node=1|"
+    "cpu=00:00:00,energy=0,fs/disk=19931,mem=3212K,pages=0,vmem=6576K|"
+    "cpu=00:00:00,energy=0,fs/disk=19931,mem=3212K,pages=0,vmem=6576K\n"
+    "1.0|1.0|ray|FAILED|2:0||60|1|00:05|1.50G|n1||acc|1795392331|1795392331|1795392395|cpu=1||\n"
+    "4|4|j.sh|PENDING|0:0|None|0|99|00:00:00||None assigned|debug|acc|1795392331|Unknown|Unknown|"
+    "||\n"
     "2_0|7|j.sh|OUT_OF_MEMORY|0:125|None|64|4|1-00:00:01||n2|debug|acc|1795392331|1795392331|"
-    "1795392395|billing=4,cpu=4,mem=100M,node=1\n"
+    "1795392395|billing=4,cpu=4,mem=100M,node=1||\n"
     "2_[1-2]|2|j.sh|CANCELLED by 0|0:0|None|0|4|00:00:00||None assigned|debug|acc|1795392331|None|"
-    "1795392395|\n"
+    "1795392395|||\n"
     "24+1|25|het.sh|PENDING|0:0|None|0|0|00:00:00||None assigned|debug|acc|1795392331|Unknown|"
-    "Unknown|\n"
+    "Unknown|||\n"
 )
 LISTING = (HEADER + RECORDS).replace("|", "\x1f")
 
@@ -90,6 +95,34 @@ def test_one_command_asks_for_many_jobs_in_fields_that_every_version_has() -> No
     assert "--jobs=1,2" in argv
     (fields,) = (word for word in argv if word.startswith("--format="))
     assert not {"Reserved", "Planned", "SubmitLine", "Comment"} & set(fields[9:].split(","))
+
+
+@pytest.mark.parametrize(
+    ("average", "peak", "use"),
+    [
+        ("", "", None),
+        ("cpu=00:00:00,mem=3212K", "cpu=00:00:00,mem=3212K", None),
+        (
+            "cpu=00:56:24,gres/gpumem=1030M,gres/gpuutil=25,mem=5420K",
+            "cpu=00:56:24,gres/gpumem=2G,gres/gpuutil=100,mem=5420K",
+            GpuUse(25.0, 100.0, 2 << 30),
+        ),
+        (  # as newer versions print memory, and four busy GPUs
+            "gres/gpumem=40777023488,gres/gpuutil=396",
+            "gres/gpumem=40777023488,gres/gpuutil=400",
+            GpuUse(396.0, 400.0, 40777023488),
+        ),
+        (  # a GPU that cannot be sampled
+            "gres/gpumem=18446744073709551614,gres/gpuutil=18446744073709551614",
+            "gres/gpumem=16E,gres/gpuutil=18446744073709551614",
+            GpuUse(None, None, None),
+        ),
+    ],
+)
+def test_gpu_use_is_read_where_it_is_accounted(
+    average: str, peak: str, use: GpuUse | None
+) -> None:
+    assert parse_gpu_use(average, peak) == use
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,10 @@ def test_tasks_of_an_array_become_one_word_and_other_ids_stay() -> None:
     assert fold_job_ids(ids) == ["7", "106+1", "111_[0-3,7]", "112_5"]
 
 
+def test_the_first_component_stands_for_its_whole_job() -> None:
+    assert fold_job_ids(["7", "106+1", "106+0", "106+2", "9+1"]) == ["7", "106+0", "9+1"]
+
+
 def test_numbers_become_ranges() -> None:
     assert format_ranges([3, 1, 2, 9]) == "1-3,9"
 

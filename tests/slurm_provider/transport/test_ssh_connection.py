@@ -446,6 +446,16 @@ def test_transports_with_equal_settings_share_one_connection_until_the_last_clos
     eventually(lambda: not server.connections())
 
 
+def test_any_number_of_transports_with_equal_settings_reach_files(
+    sshd: Sshd, settings_for: SettingsFor, connect: Connect, tmp_path: Path
+) -> None:
+    transports = [connect(settings_for(sshd)) for _ in range(pool.MAX_SESSIONS + 2)]
+    for number, transport in enumerate(transports):  # none is closed in between
+        transport.write_file(str(tmp_path / str(number)), b"")
+    assert len(transports[0].list_dir(str(tmp_path))) >= len(transports)
+    assert greets(transports[0])
+
+
 def test_a_closed_transport_opens_again_when_used(
     own_sshd: OwnSshd, settings_for: SettingsFor, connect: Connect
 ) -> None:
