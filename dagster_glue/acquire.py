@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -10,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from dagster_glue.cluster_config import ClusterPlan, cluster_config
 from dagster_glue.clusters.base import ClusterAccess
+from dagster_glue.clusters.hetjob import component_size, components_in
 from dagster_glue.launchers import Launcher, RayLauncher
 from dagster_glue.modes import ExecutionMode
-from dagster_glue.slurm import SlurmResource
-from slurm_provider.errors import ConfigError
+from dagster_glue.slurm import SlurmQueueConfig, SlurmResource, SlurmSessionResource
+from dagster_glue.strict import resolved
 
 if TYPE_CHECKING:
     from dagster_glue.environment.base import Environment
@@ -33,18 +35,23 @@ class ClusterRequest:
     environment: Environment | None = None
     force_env_push: bool = False
     queue_timeout_s: float | None = None
+    session: SlurmSessionResource | None = None
+    enable_cluster_reuse: bool = False
+    retried_run_ids: Sequence[str] = ()
+    """Of runs whose unfinished work this one goes on with, the latest first."""
 
 
 @contextmanager
 def acquired(
     request: ClusterRequest,
     log: Callable[[str], None],
-    leave_running: Callable[[BaseException], bool],
+    leave_running: Callable[[BaseException | None], bool],
 ) -> Iterator[ClusterAccess]:
     """A running cluster, given back afterwards.
 
-    ``leave_running`` says of an exception that it ends this process but not the work. Raises
-    ConfigError, EnvironmentFailed, LocalClusterError, ClusterError, SlurmError or TransportError.
+    ``leave_running`` says of an exception that it ends this process but not the work and, of the
+    normal end (None), that the step is tried again at once. Raises ConfigError, EnvironmentFailed,
+    LocalClusterError, ClusterError, SlurmError or TransportError.
     """
     launcher = request.launcher
     if isinstance(launcher, RayLauncher) and launcher.ray_address is not None:
@@ -56,14 +63,12 @@ def acquired(
 
         launchers = (request.default_launcher, launcher)
         yield LocalCluster.start(**local_options(launchers, os.cpu_count() or 1))
-    elif request.mode is ExecutionMode.SLURM:
-        with _per_asset(request, log, leave_running) as cluster:
+    elif request.mode is ExecutionMode.SLURM_SESSION:
+        with _session(request, log, leave_running) as cluster:
             yield cluster
     else:
-        raise ConfigError(
-            f"mode {request.mode.value} is not available yet; use slurm, a cluster for each asset "
-            "run, or local"
-        )
+        with _per_asset(request, log, leave_running) as cluster:
+            yield cluster
 
 
 def local_options(launchers: Sequence[Launcher | None], cpus_here: int) -> dict[str, Any]:
@@ -72,7 +77,8 @@ def local_options(launchers: Sequence[Launcher | None], cpus_here: int) -> dict[
 
     A task that asks for all CPUs or GPUs of a launcher's node would wait for ever on less.
     """
-    rays = [launcher for launcher in launchers if isinstance(launcher, RayLauncher)]
+    given = [launcher for launcher in launchers if isinstance(launcher, RayLauncher)]
+    rays = [component for launcher in given for component in components_in(launcher)]
     options: dict[str, Any] = {}
     cpus = max((ray.num_cpus_per_node or 0 for ray in rays), default=0)
     if cpus > cpus_here:
@@ -86,48 +92,51 @@ def local_options(launchers: Sequence[Launcher | None], cpus_here: int) -> dict[
     if stores:
         options["object_store_memory_mb"] = round(max(stores) * 1024)
     arguments = dict.fromkeys(argument for ray in rays for argument in ray.ray_args)
-    return {**options, "ray_args": tuple(arguments)}
+    return {**options, "ray_args": (*_component_arguments(rays), *arguments)}
 
 
-def remove_cluster(slurm: SlurmResource, cluster_id: str) -> None:
-    """See ``ComputeResource.cleanup_cluster``."""
-    from slurm_provider.api import RayCluster
-
-    plan = ClusterPlan(
-        name=cluster_id,
-        mode=ExecutionMode.SLURM,
-        launcher=RayLauncher(),
-        queue=slurm.queue,
-        cluster_dir=_cluster_dir(slurm, cluster_id),
-        provider_options=slurm.provider_options,
-    )
-    RayCluster(cluster_config(plan), slurm.transport()).down()
+def _component_arguments(launchers: Sequence[RayLauncher]) -> list[str]:
+    """What makes one node stand for the nodes of all components; a label has one value only."""
+    ids = {ray.component_id: component_size(ray, None)[0] for ray in launchers if ray.component_id}
+    resources = [f"--resources={json.dumps(ids)}"] if ids else []
+    return [*resources, *(f"--labels=component-id={name}" for name in ids if len(ids) == 1)]
 
 
 @contextmanager
 def _per_asset(
     request: ClusterRequest,
     log: Callable[[str], None],
-    leave_running: Callable[[BaseException], bool],
+    leave_running: Callable[[BaseException | None], bool],
 ) -> Iterator[ClusterAccess]:
-    from dagster_glue.clusters.per_asset import cluster_for_asset, cluster_name
+    from dagster_glue.clusters.per_asset import cluster_for_asset, cluster_is_there, cluster_name
 
     slurm, environment = request.slurm, request.environment
     assert slurm is not None and environment is not None
-    name = cluster_name(request.run_id, request.step_key)
     base = slurm.base_path()
-    plan = ClusterPlan(
-        name=name,
-        mode=request.mode,
-        launcher=request.launcher,
-        queue=slurm.queue,
-        cluster_dir=_cluster_dir(slurm, name),
-        slurm_opts=request.slurm_opts,
-        ssh=None if slurm.ssh is None else slurm.ssh.cluster_section(),
-        provider_options=slurm.provider_options,
-    )
-    config = cluster_config(plan)  # refuses before anything is packed and sent
+
+    def config_of(name: str) -> dict[str, Any]:
+        return cluster_config(
+            ClusterPlan(
+                name=name,
+                mode=request.mode,
+                launcher=request.launcher,
+                queue=slurm.queue,
+                cluster_dir=_cluster_dir(slurm, name),
+                slurm_opts=request.slurm_opts,
+                ssh=None if slurm.ssh is None else slurm.ssh.cluster_section(),
+                provider_options=slurm.provider_options,
+            )
+        )
+
+    name = cluster_name(request.run_id, request.step_key)
+    config = config_of(name)  # refuses before anything is packed and sent
     transport = slurm.transport()
+    for run_id in request.retried_run_ids:
+        earlier = cluster_name(run_id, request.step_key)
+        if cluster_is_there(transport, _cluster_dir(slurm, earlier)):
+            log(f"Cluster {earlier} of the run that this one retries is still there")
+            config = config_of(earlier)
+            break
     if base.startswith("~/"):
         base = transport.home() + base[1:]
     config["provider"]["environment"] = environment.ensure(
@@ -138,10 +147,81 @@ def _per_asset(
         transport,
         f"{base}/runs",
         log,
+        run_id=request.run_id,
+        step_key=request.step_key,
         queue_timeout_s=request.queue_timeout_s,
         leave_running=leave_running,
     ) as cluster:
         yield cluster
+
+
+@contextmanager
+def _session(
+    request: ClusterRequest,
+    log: Callable[[str], None],
+    leave_running: Callable[[BaseException], bool],
+) -> Iterator[ClusterAccess]:
+    from dagster_glue.clusters.choice import Wish
+    from dagster_glue.clusters.lease import lease_key
+    from dagster_glue.clusters.place import place_of
+    from dagster_glue.clusters.session import session_cluster
+    from dagster_glue.clusters.shape import shape_of
+
+    slurm, environment = request.slurm, request.environment
+    assert slurm is not None and environment is not None
+    session = resolved(request.session or SlurmSessionResource())
+    queue = session.applied(slurm.queue)
+
+    def config(launcher: Launcher, slurm_opts: Mapping[str, Any]) -> dict[str, Any]:
+        return _session_config(slurm, queue, session, launcher, slurm_opts)
+
+    wanted = config(request.launcher, request.slurm_opts)  # refuses before anything is sent
+    place = place_of(slurm)
+    packed = environment.ensure(place.transport, place.base_dir, log, force=request.force_env_push)
+    wanted["provider"]["environment"] = packed
+    larger = None
+    default = request.default_launcher
+    if default is not None and getattr(default, "ray_address", None) is None:
+        larger = config(default, {})
+        larger["provider"]["environment"] = packed
+    wish = Wish(
+        session=session.name,
+        shape=shape_of(wanted),
+        reuse=request.enable_cluster_reuse,
+        larger=None if larger is None else shape_of(larger),
+        lease_key=lease_key(request.run_id, request.step_key),
+    )
+    with session_cluster(
+        place,
+        wish,
+        log,
+        run_id=request.run_id,
+        step_key=request.step_key,
+        queue_timeout_s=request.queue_timeout_s,
+        leave_running=leave_running,
+    ) as cluster:
+        yield cluster
+
+
+def _session_config(
+    slurm: SlurmResource,
+    queue: SlurmQueueConfig,
+    session: SlurmSessionResource,
+    launcher: Launcher,
+    slurm_opts: Mapping[str, Any],
+) -> dict[str, Any]:
+    return cluster_config(
+        ClusterPlan(
+            name=session.name,
+            mode=ExecutionMode.SLURM_SESSION,
+            launcher=launcher,
+            queue=queue,
+            cluster_dir="",  # the session chooses
+            slurm_opts=slurm_opts,
+            provider_options=slurm.provider_options,
+            unleased_timeout_s=session.cluster_idle_timeout,
+        )
+    )
 
 
 def _cluster_dir(slurm: SlurmResource, name: str) -> str:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from dagster_glue.clusters.hetjob import component_size, components_in
 from dagster_glue.launchers import Launcher, RayLauncher
 from dagster_glue.modes import ExecutionMode
 from dagster_glue.slurm import SlurmQueueConfig, sbatch_options
 from dagster_glue.strict import resolved
 from slurm_provider.bootstrap import HEAD_START_COMMAND
 from slurm_provider.errors import ConfigError
+from slurm_provider.slurm import parse_memory_mb
 
 _MEMORY_OPTIONS = ("mem", "mem-per-cpu", "mem-per-gpu")
 _GPU_OPTIONS = ("gres", "gpus-per-node", "gpus")
@@ -46,6 +49,7 @@ class ClusterPlan:
     environment: Mapping[str, str] = field(default_factory=dict)
     """``provider.environment``."""
     provider_options: Mapping[str, Any] = field(default_factory=dict)
+    unleased_timeout_s: int = UNLEASED_TIMEOUT_S
 
 
 def cluster_config(plan: ClusterPlan) -> dict[str, Any]:
@@ -54,11 +58,11 @@ def cluster_config(plan: ClusterPlan) -> dict[str, Any]:
     Raises ConfigError for what only the glue knows to be wrong.
     """
     launcher = resolved(plan.launcher)
-    options, num_nodes = _options(plan, launcher)
+    options, num_nodes = _options(plan, None)
     if isinstance(launcher, RayLauncher):
         if launcher.ray_address is not None:
             raise ConfigError("RayLauncher.ray_address names a cluster: there is none to make")
-        node_types = _ray_node_types(launcher, options, num_nodes)
+        node_types = _ray_node_types(plan, launcher)
     else:
         node_types = _head_only(options, num_nodes)
     max_workers = sum(node_type["max_workers"] for node_type in node_types.values())
@@ -76,34 +80,80 @@ def cluster_config(plan: ClusterPlan) -> dict[str, Any]:
     }
 
 
-def _options(plan: ClusterPlan, launcher: Launcher) -> tuple[dict[str, Any], int | None]:
-    """All sbatch options of a worker, and how many nodes there may be.
+def _options(plan: ClusterPlan, launcher: RayLauncher | None) -> tuple[dict[str, Any], int | None]:
+    """All sbatch options of a launcher's worker, and how many nodes there may be.
 
-    The queue speaks first, then the launcher, then this run.
+    The queue speaks first, then the launcher, then this run. None: what the launchers share.
     """
     options = plan.queue.options()
     num_nodes = resolved(plan.queue).num_nodes
-    if isinstance(launcher, RayLauncher):
+    if launcher is not None:
         if launcher.num_cpus_per_node is not None:
             options["cpus-per-task"] = launcher.num_cpus_per_node
         if launcher.num_gpus_per_node is not None:
             options = _with_gpus(options, launcher.num_gpus_per_node)
+        own = sbatch_options(launcher.slurm_opts, "RayLauncher.slurm_opts")
+        options = _overridden(options, own)
     given = dict(plan.slurm_opts)
     for name in ("num_nodes", "nodes"):
         if name in given:
             num_nodes = _whole_number(given.pop(name), f"extra_slurm_opts: {name}")
-    own = sbatch_options(given, "extra_slurm_opts")
-    if own.keys() & set(_MEMORY_OPTIONS):  # another word on memory takes the place of the first
-        options = _without(options, _MEMORY_OPTIONS)
-    if own.keys() & {"gpus-per-node", "gpus"} or "gpu" in str(own.get("gres", "")):
-        options = _with_gpus(options, 0)
-    return _applied(options, own), num_nodes
+    return _overridden(options, sbatch_options(given, "extra_slurm_opts")), num_nodes
 
 
-def _ray_node_types(
-    launcher: RayLauncher, options: Mapping[str, Any], num_nodes: int | None
-) -> dict[str, Any]:
-    worker = {key: value for key, value in options.items() if key in _OF_A_WORKER}
+def _ray_node_types(plan: ClusterPlan, launcher: RayLauncher) -> dict[str, Any]:
+    workers = {}
+    for component in components_in(launcher):
+        name = component.component_id or WORKER_TYPE
+        if name == HEAD_TYPE:
+            raise ConfigError(
+                f"RayLauncher.component_id {name!r} is the head's name; choose another"
+            )
+        workers[name] = _worker_type(plan, component)
+    head = {
+        "cpus-per-task": launcher.head_cpus,
+        "mem": launcher.head_mem,
+        **sbatch_options(launcher.head_slurm_opts, "RayLauncher.head_slurm_opts"),
+    }
+    if plan.mode is ExecutionMode.SLURM_HETJOB and "mem" in head:
+        if any("mem" not in worker["node_config"] for worker in workers.values()):
+            head = _with_memory_per_cpu(head)
+    return {
+        HEAD_TYPE: {"node_config": head, "resources": {"CPU": 0}, "max_workers": 0},
+        **workers,
+    }
+
+
+def _with_memory_per_cpu(head: Mapping[str, Any]) -> dict[str, Any]:
+    """The same memory said in the way that sbatch does not pass on to the later components."""
+    try:
+        mem_mb = parse_memory_mb(str(head["mem"]))
+    except ValueError:
+        return dict(head)  # the provider refuses it with its reason
+    per_cpu_mb = math.ceil(mem_mb / int(head["cpus-per-task"]))
+    return {**_without(head, ("mem",)), "mem-per-cpu": f"{per_cpu_mb}M"}
+
+
+def _worker_type(plan: ClusterPlan, launcher: RayLauncher) -> dict[str, Any]:
+    options, num_nodes = _options(plan, launcher)
+    common = _without(_options(plan, None)[0], _OF_A_WORKER)  # provider.defaults
+    own = {key: value for key, value in options.items() if common.get(key) != value}
+    turned_off = {key: False for key in common if key not in options}
+    if plan.mode is ExecutionMode.SLURM_HETJOB:
+        min_workers, max_workers = component_size(launcher, num_nodes)
+    else:
+        min_workers, max_workers = _worker_range(launcher, num_nodes)
+    component_id = launcher.component_id
+    return {
+        "node_config": {**turned_off, **own},
+        "resources": {component_id: 1} if component_id else {},
+        "labels": {"component-id": component_id} if component_id else {},
+        "min_workers": min_workers,
+        "max_workers": max_workers,
+    }
+
+
+def _worker_range(launcher: RayLauncher, num_nodes: int | None) -> tuple[int, int]:
     max_workers = launcher.max_workers
     if max_workers is None:
         max_workers = num_nodes if num_nodes is not None else UNBOUNDED_WORKERS
@@ -112,25 +162,7 @@ def _ray_node_types(
             f"RayLauncher.min_workers {launcher.min_workers} is more than the queue's num_nodes "
             f"{max_workers}"
         )
-    head = {
-        "cpus-per-task": launcher.head_cpus,
-        "mem": launcher.head_mem,
-        **sbatch_options(launcher.head_slurm_opts, "RayLauncher.head_slurm_opts"),
-    }
-    name = launcher.component_id or WORKER_TYPE
-    if name == HEAD_TYPE:
-        raise ConfigError(f"RayLauncher.component_id {name!r} is the head's name; choose another")
-    labels = {"component-id": launcher.component_id} if launcher.component_id else {}
-    return {
-        HEAD_TYPE: {"node_config": head, "resources": {"CPU": 0}, "max_workers": 0},
-        name: {
-            "node_config": worker,
-            "resources": {launcher.component_id: 1} if launcher.component_id else {},
-            "labels": labels,
-            "min_workers": launcher.min_workers,
-            "max_workers": max_workers,
-        },
-    }
+    return launcher.min_workers, max_workers
 
 
 def _head_only(options: Mapping[str, Any], num_nodes: int | None) -> dict[str, Any]:
@@ -151,8 +183,10 @@ def _provider(plan: ClusterPlan, launcher: Launcher, defaults: Mapping[str, Any]
         "defaults": dict(defaults),
         "environment": dict(plan.environment),
         # A cluster that nobody leases any more goes by itself (clusters/lease.py).
-        "unleased_timeout_s": UNLEASED_TIMEOUT_S,
+        "unleased_timeout_s": plan.unleased_timeout_s,
     }
+    if plan.mode is ExecutionMode.SLURM_HETJOB:
+        provider["start_together"] = True
     if plan.ssh is not None:
         provider["ssh"] = dict(plan.ssh)
     if isinstance(launcher, RayLauncher) and launcher.object_store_memory_gb is not None:
@@ -199,6 +233,15 @@ def _with_gpus(options: Mapping[str, Any], gpus: int) -> dict[str, Any]:
 
 def _without(options: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
     return {key: value for key, value in options.items() if key not in names}
+
+
+def _overridden(options: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """Options with others over them."""
+    if own.keys() & set(_MEMORY_OPTIONS):  # another word on memory takes the place of the first
+        options = _without(options, _MEMORY_OPTIONS)
+    if own.keys() & {"gpus-per-node", "gpus"} or "gpu" in str(own.get("gres", "")):
+        options = _with_gpus(options, 0)
+    return _applied(options, own)
 
 
 def _applied(options: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

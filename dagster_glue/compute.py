@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 from pydantic import Field, field_validator
 
-from dagster_glue.launchers import BashLauncher, Launcher
+from dagster_glue.launchers import BashLauncher, Launcher, RayLauncher
 from dagster_glue.modes import ExecutionMode, parse_mode
 from dagster_glue.packing import PackConfig
 from dagster_glue.slurm import SlurmResource, SlurmRunConfig, SlurmSessionResource
 from dagster_glue.strict import StrictResource, has_variables, resolved
 from slurm_provider.errors import ConfigError
+
+if TYPE_CHECKING:
+    from dagster_glue.clusters.inventory import ClusterInfo
 
 Context = dg.AssetExecutionContext | dg.OpExecutionContext
 
@@ -28,13 +31,15 @@ class ComputeResource(StrictResource, dg.PipesClient):
         default=None, description="The site; every mode but local needs it."
     )
     session: SlurmSessionResource | None = Field(
-        default=None, description="How the session's cluster differs from what `slurm` says."
+        default=None, description="In mode slurm-session: its name and how long it stays idle."
     )
     default_launcher: Launcher | None = Field(
         default=None, description="For runs that name none; default: BashLauncher()."
     )
     enable_cluster_reuse: bool = Field(
-        default=False, description="In sessions: take any cluster that is large enough."
+        default=False,
+        description="In sessions: take any cluster of the session that is large enough; one that "
+        "has to be made gets the shape of `default_launcher`, if that is.",
     )
     auto_detect_platform: bool = Field(
         default=True,
@@ -112,9 +117,9 @@ class ComputeResource(StrictResource, dg.PipesClient):
             extra_files: files and folders to put beside the payload.
             config: from the launchpad. The arguments that follow come before its fields.
 
-        Raises dagster.Failure for a payload that failed, with the kind of failure; ConfigError and
-        PayloadError before anything is started; the provider's errors where no cluster is to be
-        had.
+        Raises dagster.Failure with the kind of failure for a payload that failed, an environment
+        that cannot be had and a cluster that Slurm refuses; ConfigError and PayloadError before
+        anything is started; the provider's other errors where no cluster is to be had.
         """
         from dagster_glue.running import RunRequest, run_payload
 
@@ -138,21 +143,63 @@ class ComputeResource(StrictResource, dg.PipesClient):
         )
         return run_payload(resolved(self), context, request)
 
-    def cleanup_cluster(self, cluster_id: str) -> None:
-        """End a cluster on Slurm and all its jobs now, whoever uses it; one that is gone is fine.
+    def run_hetjob(
+        self,
+        context: Context,
+        payload_path: str,
+        launchers: Mapping[str, RayLauncher] | Sequence[RayLauncher],
+        **arguments: Any,
+    ) -> dg.PipesClientCompletedInvocation:
+        """Run a payload on one Ray cluster of several components, which start together.
 
-        ``cluster_id`` is in the metadata of every result. Raises ConfigError, and the provider's
-        errors when Slurm gives no answer or the jobs do not end.
+        Args:
+            context, payload_path, arguments: as for :meth:`run`.
+            launchers: one for each component, by ``component_id``: its workers' number
+                (``min_workers``, else the queue's ``num_nodes``, else one; with ``max_workers``
+                Ray may add more later), size and ``slurm_opts``. What concerns the whole cluster
+                is said by the first. A task reaches a component by the resource of that name, or
+                by the label ``component-id``.
+
+        In mode slurm-hetjob the components are one heterogeneous job of Slurm. In mode local one
+        runtime stands for them all, and has their resources. Raises as :meth:`run`.
         """
-        from dagster_glue.acquire import remove_cluster
+        from dagster_glue.clusters.hetjob import together
+
+        if self.execution_mode not in (ExecutionMode.SLURM_HETJOB, ExecutionMode.LOCAL):
+            raise ConfigError(
+                f"run_hetjob needs mode slurm-hetjob (or local, to try a payload), not {self.mode}"
+            )
+        return self.run(context, payload_path, launcher=together(launchers), **arguments)
+
+    def clusters(self) -> list[ClusterInfo]:
+        """The clusters that are there: of this site's base path or, in mode local, this user's
+        runtimes on this machine.
+
+        Raises ConfigError, and the provider's errors when Slurm or the edge node gives no answer.
+        """
+        from dagster_glue.clusters.inventory import local_runtimes, slurm_clusters
+        from dagster_glue.clusters.place import place_of
 
         site = resolved(self).site
         if not self.execution_mode.uses_slurm or site is None:
-            raise ConfigError(
-                f"cleanup_cluster({cluster_id!r}): in mode local the runtime ends by itself, a "
-                "minute after the last process that used it"
-            )
-        remove_cluster(site, cluster_id)
+            return local_runtimes()
+        return slurm_clusters(place_of(site))
+
+    def cleanup_cluster(self, cluster_id: str) -> None:
+        """End a cluster and all its jobs now, whoever uses it.
+
+        ``cluster_id`` is in the metadata of every result. Raises ConfigError naming those there are
+        for one that is not there (any more), LocalClusterError, and the provider's errors when
+        Slurm gives no answer or the jobs do not end.
+        """
+        from dagster_glue.clusters.inventory import end_local_runtime, end_slurm_cluster
+        from dagster_glue.clusters.place import place_of
+
+        site = resolved(self).site
+        if not self.execution_mode.uses_slurm or site is None:
+            end_local_runtime(cluster_id)
+        else:
+            end_slurm_cluster(place_of(site), cluster_id)
 
     @property
     def site(self) -> SlurmResource | None:

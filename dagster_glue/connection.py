@@ -63,8 +63,9 @@ class SSHConnectionResource(StrictResource):
         default=30.0, description="A silent connection gets a packet this often."
     )
 
-    # Dagster makes a resource anew from its fields for each run, so this is kept in the class.
+    # Dagster makes a resource anew from its fields for each run, so these are kept in the class.
     _otp_callback: ClassVar[Callable[[str], str] | None] = None
+    _missing_host: ClassVar[str | None] = None
 
     def __init__(self, **values: Any) -> None:
         password = values.get("password")
@@ -82,27 +83,33 @@ class SSHConnectionResource(StrictResource):
         ``JUMP_HOST`` and the other fields in capitals.
 
         The prefix may be given without its last underscore. The password stays in its variable.
-        Raises ConfigError naming the variable that is missing or cannot be.
+        A missing host is an error once a connection is wanted, so that mode ``local`` and checks of
+        a project do without. Raises ConfigError naming the variable that cannot be.
         """
-        return cls(**_from_environ(prefix.rstrip("_") + "_", os.environ))
+        prefix = prefix.rstrip("_") + "_"
+        values = _from_environ(prefix, os.environ)
+        if "host" in values:
+            return cls(**values)
+        return cls._with_members(_missing_host=prefix)(host="", **values)
 
     def with_otp_callback(self, callback: Callable[[str], str]) -> SSHConnectionResource:
         """The same with ``callback`` to answer the server's questions (one-time passwords).
 
         It gets ``user@host: <the server's prompt>``, in another thread, for every connection.
         """
-        base = type(self)
-        members = {
-            "_otp_callback": staticmethod(callback),
-            "__doc__": base.__doc__,
-            "__module__": base.__module__,
-        }
-        answering: type[SSHConnectionResource] = type(base.__name__, (base,), members)
+        answering = self._with_members(_otp_callback=staticmethod(callback))
         return answering(**self._get_non_default_public_field_values())
 
     def settings(self) -> SshSettings:
         """As the transport takes them. Raises ConfigError."""
         values = resolved(self)
+        prefix = type(self)._missing_host
+        if prefix is not None:
+            raise ConfigError(
+                f"the environment variable {prefix}HOST is not set: give it the edge node's name "
+                f"(also read: {prefix}USER, {prefix}PORT, {prefix}KEY_PATH, {prefix}PASSWORD, "
+                f"{prefix}JUMP_HOST)"
+            )
         try:
             return SshSettings(
                 host=values.host,
@@ -144,6 +151,12 @@ class SSHConnectionResource(StrictResource):
         }
         return {key: value for key, value in section.items() if value is not None}
 
+    @classmethod
+    def _with_members(cls, **members: Any) -> type[SSHConnectionResource]:
+        """This class under the same name, with other class members."""
+        names = {"__doc__": cls.__doc__, "__module__": cls.__module__, **members}
+        return type(cls.__name__, (cls,), names)
+
     def _with_updated_values(self, values: Mapping[str, Any] | None) -> Any:
         # Dagster comes here to replace EnvVars by their values.
         with _resolving():
@@ -164,12 +177,6 @@ def _from_environ(prefix: str, environ: Mapping[str, str]) -> dict[str, Any]:
     for name, field in SSHConnectionResource.model_fields.items():
         variable = prefix + name.upper()
         text = environ.get(variable, "")
-        if name == "host" and not text:
-            raise ConfigError(
-                f"the environment variable {variable} is not set: give it the edge node's name "
-                f"(also read: {prefix}USER, {prefix}PORT, {prefix}KEY_PATH, {prefix}PASSWORD, "
-                f"{prefix}JUMP_HOST)"
-            )
         if not text:
             continue
         if name == "password":

@@ -91,6 +91,11 @@ class RayLauncher(Launcher):
     head_mem: str = Field(
         default="4G", description="Memory of the head, for Ray's services and the driver."
     )
+    slurm_opts: dict[str, Any] = Field(
+        default_factory=dict,
+        description='sbatch options of the workers, before those of the queue ({"partition": '
+        '"gpu"}); false turns one off.',
+    )
     head_slurm_opts: dict[str, Any] = Field(
         default_factory=dict,
         description='sbatch options in which the head differs ({"partition": "cpu"}); false '
@@ -129,4 +134,5 @@ def _check(launcher: RayLauncher) -> None:
             )
     if launcher.working_dir is not None and "working_dir" in launcher.runtime_env:
         raise ConfigError("RayLauncher: working_dir is also in runtime_env; give it once")
+    sbatch_options(launcher.slurm_opts, "RayLauncher.slurm_opts")
     sbatch_options(launcher.head_slurm_opts, "RayLauncher.head_slurm_opts")

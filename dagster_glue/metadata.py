@@ -11,6 +11,7 @@ import dagster as dg
 from dagster_glue.clusters.base import ClusterAccess
 from dagster_glue.jobs.outcome import JobOutcome
 from dagster_glue.metrics import (
+    WAIT_S,
     Window,
     fetch_records,
     measure,
@@ -23,6 +24,8 @@ from slurm_provider.errors import ClusterError
 from slurm_provider.fleet.identity import WORKER, parse_job_name
 from slurm_provider.slurm import Job, SlurmClient, SlurmError
 from slurm_provider.transport import TransportError
+
+_SHARED_WAIT_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -37,17 +40,30 @@ class Footprint:
     """None where no Slurm is involved."""
     shared: bool = False
     """Others use the cluster, and it goes on."""
+    is_kept: bool = False
+    """It goes on for the step's next attempt."""
+
+    @property
+    def goes_on(self) -> bool:
+        return self.shared or self.is_kept
 
 
-def footprint_of(cluster: ClusterAccess, warn: Callable[[str], None]) -> Footprint:
-    """Never raises for what Slurm says: a run's result does not depend on it."""
+def footprint_of(
+    cluster: ClusterAccess, warn: Callable[[str], None], since: float, *, is_kept: bool = False
+) -> Footprint:
+    """What the cluster had from ``since`` on, in epoch seconds.
+
+    ``is_kept``: it is not taken down now, but by the step's next attempt.
+    Never raises for what Slurm says: a run's result does not depend on it.
+    """
     from dagster_glue.clusters.on_slurm import SlurmCluster
 
     if not isinstance(cluster, SlurmCluster):
         return Footprint(cluster.cluster_id)
     try:
-        jobs = [node.job for node in cluster.evidence() if node.job is not None]
-        return Footprint(cluster.cluster_id, cluster.job_ids(), jobs, cluster.slurm)
+        nodes, ids = cluster.history(since)
+        jobs = [node.job for node in nodes if node.job is not None]
+        return Footprint(cluster.cluster_id, ids, jobs, cluster.slurm, cluster.is_shared, is_kept)
     except (ClusterError, SlurmError, TransportError, OSError) as error:
         warn(f"it is not known which Slurm jobs the cluster had: {error}")
         return Footprint(cluster.cluster_id)
@@ -76,14 +92,21 @@ def footprint_metadata(
     """What the cluster's jobs used, by Slurm's accounting; waits for its records for a while."""
     if footprint.slurm is None or not footprint.job_ids:
         return {}
-    fetched = fetch_records(footprint.slurm, footprint.job_ids, still_running=footprint.shared)
+    job_ids, wait_s = footprint.job_ids, WAIT_S
+    if footprint.goes_on:
+        # A warm step is not to wait for what may still come, nor for what has not run.
+        waiting = {job.job_id for job in footprint.jobs if job.state.is_pending}
+        job_ids, wait_s = [each for each in job_ids if each not in waiting], _SHARED_WAIT_S
+    fetched = fetch_records(footprint.slurm, job_ids, still_running=footprint.goes_on, wait_s=wait_s)
     if fetched.records is None:
         usage = measure_unaccounted(
-            footprint.jobs, footprint.job_ids, window, shared=footprint.shared, why=fetched.why
+            footprint.jobs, job_ids, window, shared=footprint.shared, why=fetched.why
         )
     else:
-        usage = measure(fetched.records, footprint.job_ids, window, shared=footprint.shared)
+        usage = measure(fetched.records, job_ids, window, shared=footprint.shared)
     metadata: dict[str, Any] = dict(usage_metadata(usage, asked_for_gpus=asked_for_gpus))
+    if footprint.shared:  # the others are not this run's
+        metadata["slurm_job_ids"] = [job.record.job_id for job in usage.jobs] + list(usage.missing)
     names = [(job.record, parse_job_name(job.record.name)) for job in usage.jobs]
     workers = [record for record, name in names if name is not None and name.kind == WORKER]
     if workers:

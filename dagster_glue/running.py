@@ -11,11 +11,15 @@ import dagster as dg
 
 from dagster_glue.acquire import ClusterRequest, acquired
 from dagster_glue.clusters.base import ClusterAccess
+from dagster_glue.clusters.hetjob import components_in
+from dagster_glue.dashboard import dashboard_command, dashboard_metadata
+from dagster_glue.ending import Ending, telling_the_kind
 from dagster_glue.jobs.client import JobsApi
+from dagster_glue.jobs.handles import retried_runs
 from dagster_glue.jobs.options import RunOptions
 from dagster_glue.jobs.request import EntrypointResources
 from dagster_glue.jobs.run import run_job
-from dagster_glue.jobs.step import CancelWatch, is_direct
+from dagster_glue.jobs.step import is_direct, noting_keyboard
 from dagster_glue.launchers import Launcher, RayLauncher
 from dagster_glue.metadata import (
     footprint_metadata,
@@ -68,15 +72,25 @@ def run_payload(
         entrypoint=_entrypoint(launcher),
     )
     wanted = _cluster_request(compute, context, request, mode)
-    begin = time.time()
-    with acquired(wanted, context.log.info, _leave_running(context)) as cluster:
+    begin, ending = time.time(), Ending(context)
+    with (
+        noting_keyboard(),
+        telling_the_kind(),
+        acquired(wanted, context.log.info, ending.leaves_running) as cluster,
+    ):
+        dashboard = _dashboard(compute, cluster)
+        if dashboard is not None:
+            context.log.info(f"Ray's dashboard, while the cluster runs: {dashboard}")
         _check_ray_version(launcher, cluster, context.log.warning)
         finished = run_job(
             cluster, context=context, payload=payload, extras=request.extras, options=options
         )
+        ending.outcome = finished.outcome
         window = Window(begin, time.time())
-        footprint = footprint_of(cluster, context.log.warning)
+        is_kept = ending.leaves_running(None)
+        footprint = footprint_of(cluster, context.log.warning, begin, is_kept=is_kept)
     metadata = run_metadata(finished.outcome, footprint.cluster_id, footprint.job_ids)
+    metadata |= dashboard_metadata(dashboard, goes_on=footprint.goes_on)
     metadata |= footprint_metadata(footprint, window, asked_for_gpus=_asks_for_gpus(launcher))
     failure = finished.failure()
     if failure is not None:
@@ -105,7 +119,18 @@ def _cluster_request(
         environment=environment,
         force_env_push=request.config.force_env_push,
         queue_timeout_s=compute.queue_timeout,
+        session=compute.session,
+        enable_cluster_reuse=compute.enable_cluster_reuse,
+        retried_run_ids=() if is_direct(context) else retried_runs(context),
     )
+
+
+def _dashboard(compute: ComputeResource, cluster: ClusterAccess) -> str | None:
+    """The command for it; None where no cluster of ours is on Slurm."""
+    if cluster.directory is None or compute.site is None:
+        return None
+    ssh = compute.site.ssh
+    return dashboard_command(cluster.directory, None if ssh is None else ssh.settings())
 
 
 def _entrypoint(launcher: Launcher) -> EntrypointResources:
@@ -117,16 +142,6 @@ def _entrypoint(launcher: Launcher) -> EntrypointResources:
         memory=launcher.entrypoint_memory,
         resources=launcher.entrypoint_resources,
     )
-
-
-def _leave_running(context: Context) -> Callable[[BaseException], bool]:
-    def leaves(error: BaseException) -> bool:
-        interrupts = (dg.DagsterExecutionInterruptedError, KeyboardInterrupt)
-        if not isinstance(error, interrupts) or is_direct(context):
-            return False
-        return not CancelWatch(context).was_cancelled()
-
-    return leaves
 
 
 def _check_ray_version(
@@ -147,4 +162,6 @@ def _check_ray_version(
 
 
 def _asks_for_gpus(launcher: Launcher) -> bool:
-    return isinstance(launcher, RayLauncher) and bool(launcher.num_gpus_per_node)
+    if not isinstance(launcher, RayLauncher):
+        return False
+    return any(component.num_gpus_per_node for component in components_in(launcher))

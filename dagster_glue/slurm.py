@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -17,6 +18,8 @@ from slurm_provider.transport import LocalTransport, Transport
 DEFAULT_BASE = "~/dagster-ray"
 BASE_VARIABLE = "SLURM_DEPLOYMENT_BASE_PATH"
 
+_SESSION_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,39}")
+_MEMORY = ("mem", "mem_per_cpu")
 # Our names for sbatch's options; the rest is sbatch's long name with underscores.
 _SBATCH_NAMES = {"time_limit": "time", "cpus": "cpus-per-task", "num_nodes": "nodes"}
 
@@ -97,7 +100,9 @@ class SlurmResource(StrictResource):
     ssh: SSHConnectionResource | None = Field(
         default=None, description="The edge node; None: Slurm's commands are on this machine."
     )
-    queue: SlurmQueueConfig = Field(default_factory=lambda: SlurmQueueConfig())
+    queue: SlurmQueueConfig = Field(
+        default_factory=lambda: SlurmQueueConfig(), description="What each node asks for."
+    )
     remote_base: str | None = Field(
         default=None,
         description="Folder for runs, clusters and environments on the file system that all hosts "
@@ -127,20 +132,51 @@ class SlurmResource(StrictResource):
 
 
 class SlurmSessionResource(StrictResource):
-    """How a session's cluster differs from what ``SlurmResource`` says (mode ``slurm-session``)."""
+    """A session (mode ``slurm-session``): its name, how long it stays, and how its clusters differ
+    from what ``SlurmResource`` says."""
 
     slurm: SlurmResource | None = Field(default=None, description="Default: ComputeResource.slurm.")
+    name: str = Field(
+        default="session",
+        description="Who gives the same name shares the clusters; they are called after it.",
+    )
+    cluster_idle_timeout: Annotated[int, at_least(1)] = Field(
+        default=600, description="Seconds after which a cluster leaves that no step uses."
+    )
     num_nodes: Annotated[int | None, at_least(1)] = Field(
         default=None, description="Default: the queue's."
     )
     time_limit: str | None = Field(default=None, description="Default: the queue's.")
     partition: str | None = Field(default=None, description="Default: the queue's.")
+    qos: str | None = Field(default=None, description="Default: the queue's.")
+    account: str | None = Field(default=None, description="Default: the queue's.")
+    mem: str | None = Field(default=None, description="Default: the queue's.")
+    mem_per_cpu: str | None = Field(default=None, description="Default: the queue's.")
+    gpus_per_node: Annotated[int | None, at_least(0)] = Field(
+        default=None, description="Default: the queue's."
+    )
+    constraint: str | None = Field(default=None, description="Default: the queue's.")
+    reservation: str | None = Field(default=None, description="Default: the queue's.")
+    exclude: str | None = Field(default=None, description="Default: the queue's.")
+    nodelist: str | None = Field(default=None, description="Default: the queue's.")
+
+    def __init__(self, **values: Any) -> None:
+        super().__init__(**values)
+        if not has_variables(self.name) and not _SESSION_NAME.fullmatch(self.name):
+            raise ConfigError(
+                f"SlurmSessionResource.name {self.name!r} cannot be part of a cluster's name: use "
+                "letters, digits and '-', starting with a letter or digit, 40 at most"
+            )
 
     def applied(self, queue: SlurmQueueConfig) -> SlurmQueueConfig:
-        """The queue with what the session says differently."""
-        given = {name: getattr(self, name) for name in ("num_nodes", "time_limit", "partition")}
+        """The queue with what the session says differently. Raises ConfigError."""
+        names = type(self).model_fields.keys() & SlurmQueueConfig.model_fields.keys()
+        given = {name: getattr(self, name) for name in names}
         changes = {name: value for name, value in given.items() if value is not None}
-        return SlurmQueueConfig(**{**dict(queue), **changes})
+        kept = dict(queue)
+        if changes.keys() & set(_MEMORY):  # another word on memory takes the place of the first
+            kept = {name: value for name, value in kept.items() if name not in _MEMORY}
+        return SlurmQueueConfig(**{**kept, **changes})
 
 
 class SlurmRunConfig(StrictConfig):

@@ -6,9 +6,12 @@ cut off for good, leaves nothing running. See ``slurm_provider/agent/leases.py``
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
+import posixpath
+import secrets
 import socket
 import threading
 
@@ -19,14 +22,23 @@ logger = logging.getLogger(__name__)
 # An outage shorter than this costs nothing; a killed process holds its cluster no longer.
 TTL_S = 600.0
 _RENEW_S = 60.0
+HAND_OVER_S = 1800.0
+"""A code location that restarts, and the retry of its steps, take minutes."""
+
+
+def lease_key(run_id: str, step_key: str) -> str:
+    """What the names of a step's leases begin with, in all its attempts."""
+    return hashlib.sha256(f"{run_id}/{step_key}".encode()).hexdigest()[:10]
 
 
 class Lease:
     """Held from :meth:`take` to :meth:`give_back` or :meth:`hand_over`."""
 
-    def __init__(self, transport: Transport, cluster_dir: str, holder: str) -> None:
+    def __init__(self, transport: Transport, cluster_dir: str, run_id: str, step_key: str) -> None:
         self._transport = transport
-        self._path = f"{cluster_dir}/leases/{holder}.json"
+        name = f"{lease_key(run_id, step_key)}-{secrets.token_hex(4)}"
+        self._path = f"{cluster_dir}/leases/{name}.json"
+        self._holder = f"{step_key} of run {run_id} ({socket.gethostname()}:{os.getpid()})"
         self._renewals = 0
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._renew, name="cluster-lease", daemon=True)
@@ -60,14 +72,18 @@ class Lease:
     def _renew(self) -> None:
         while not self._over.wait(_RENEW_S):
             try:
+                # A cluster that is gone must not come back as an empty folder with a lease in it.
+                self._transport.list_dir(posixpath.dirname(self._path))
                 self._write(TTL_S)
+            except FileNotFoundError:
+                return
             except (OSError, TransportError) as error:
                 logger.warning("the lease %s was not renewed, trying on: %s", self._path, error)
 
     def _write(self, ttl_s: float) -> None:
         self._renewals += 1
         content = {
-            "holder": f"{socket.gethostname()}:{os.getpid()}",
+            "holder": self._holder,
             "ttl_s": ttl_s,
             "renewal": self._renewals,
         }

@@ -18,6 +18,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
 from typing import IO, Any
 
 from dagster_glue.clusters import keeper
@@ -81,8 +82,7 @@ class LocalCluster:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if _state(home) is None:
                 _launch(home, options, ray_args, env or {}, idle_grace_s)
-        runs = work_dir or os.path.join(os.path.expanduser("~"), ".cache", "dagster_glue", "runs")
-        return cls(home, os.path.abspath(runs))
+        return cls(home, os.path.abspath(work_dir or _default_runs()))
 
     @property
     def cluster_id(self) -> str:
@@ -116,6 +116,26 @@ class LocalCluster:
     def evidence(self) -> list[Node]:
         return []
 
+    @property
+    def since(self) -> datetime:
+        """When it had started, in UTC."""
+        path = os.path.join(self._home, "state.json")
+        return datetime.fromtimestamp(os.stat(path).st_mtime, timezone.utc)
+
+    def users(self) -> list[str]:
+        """The processes that keep it, as ``host:pid``."""
+        path = os.path.join(self._home, "users")
+        inode = os.stat(path).st_ino
+        try:
+            with open("/proc/locks") as file:
+                locks = [line.split() for line in file]
+        except FileNotFoundError:  # not Linux
+            return [socket.gethostname()] if _is_locked(path) else []
+        # "1: FLOCK ADVISORY READ 1234 08:01:5678 0 EOF"; a waiting one has "->" in between.
+        pids = {lock[4] for lock in locks if lock[1:4] == ["FLOCK", "ADVISORY", "READ"]
+                and lock[5].rpartition(":")[2] == str(inode)}  # fmt: skip
+        return [f"{socket.gethostname()}:{pid}" for pid in sorted(pids, key=int)]
+
     def stop(self) -> None:
         """End the runtime now, whoever uses it. One that has ended already is fine."""
         state = _state(self._home)
@@ -128,6 +148,18 @@ class LocalCluster:
             if time.monotonic() > deadline:
                 raise LocalClusterError(f"keeper {state['keeper']} of {self._home} does not end")
             time.sleep(_POLL_S)
+
+
+def local_clusters() -> list[LocalCluster]:
+    """Those of this user that run on this machine."""
+    if not os.path.isdir(_USER_FOLDER):
+        return []
+    homes = [os.path.join(_user_folder(), name) for name in sorted(os.listdir(_USER_FOLDER))]
+    return [LocalCluster(home, _default_runs()) for home in homes if _state(home) is not None]
+
+
+def _default_runs() -> str:
+    return os.path.join(os.path.expanduser("~"), ".cache", "dagster_glue", "runs")
 
 
 def _options(num_cpus: int | None, num_gpus: int | None, store_mb: int | None) -> dict[str, str]:
@@ -170,9 +202,14 @@ def _state(home: str) -> dict[str, Any] | None:
 
 
 def _keeper_lives(home: str) -> bool:
-    with open(os.path.join(home, "keeper"), "a") as file:
+    return _is_locked(os.path.join(home, "keeper"), fcntl.LOCK_SH)
+
+
+def _is_locked(path: str, how: int = fcntl.LOCK_EX) -> bool:
+    """Whether somebody's lock is in the way of ours."""
+    with open(path, "a") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            fcntl.flock(file, how | fcntl.LOCK_NB)
         except OSError:
             return True
     return False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dagster_glue.clusters.base import ClusterGone, JobsConnection
-from slurm_provider.api import RayCluster
+from slurm_provider.api import ClusterHandle
 from slurm_provider.fleet.ledger import Node
 from slurm_provider.slurm import SlurmClient
 from slurm_provider.transport import Transport
@@ -12,10 +12,14 @@ from slurm_provider.transport import Transport
 class SlurmCluster:
     """A :class:`~dagster_glue.clusters.base.ClusterAccess` to a running cluster."""
 
-    def __init__(self, cluster: RayCluster, work_dir: str) -> None:
-        """``work_dir`` is absolute, on the file system that the cluster's hosts share."""
+    def __init__(self, cluster: ClusterHandle, work_dir: str, *, is_shared: bool = False) -> None:
+        """``work_dir`` is absolute, on the file system that the cluster's hosts share.
+
+        ``is_shared``: others use the cluster, and it goes on.
+        """
         self._cluster = cluster
         self._work_dir = work_dir
+        self.is_shared = is_shared
 
     @property
     def cluster_id(self) -> str:
@@ -26,12 +30,12 @@ class SlurmCluster:
         return self._cluster.directory
 
     def open_jobs(self) -> JobsConnection:
-        if not any(node.kind == "head" for node in self._cluster.nodes()):
-            ended = [node.ended for node in self.evidence() if node.kind == "head" and node.ended]
-            why = f": {ended[-1]}" if ended else ""
-            raise ClusterGone(f"the head of cluster {self.cluster_id!r} has left Slurm{why}")
-        token = self._cluster.token()
-        tunnel = self._cluster.dashboard()
+        try:
+            token = self._cluster.token()
+            tunnel = self._cluster.dashboard()
+        except Exception:
+            self._check_head()  # only now: mostly it is there, and asking takes time
+            raise
         return JobsConnection(
             address=f"http://127.0.0.1:{tunnel.port}",
             headers={"Authorization": f"Bearer {token}"} if token else {},
@@ -48,11 +52,20 @@ class SlurmCluster:
     def evidence(self) -> list[Node]:
         return self._cluster.all_nodes()
 
-    def job_ids(self) -> list[str]:
-        """Of Slurm, all that the cluster had so far."""
-        return self._cluster.job_ids()
+    def history(self, since: float) -> tuple[list[Node], list[str]]:
+        """Like ``evidence``, and Slurm's job ids of all that the cluster had; of a shared one,
+        without those that had ended before ``since``, in epoch seconds."""
+        return self._cluster.history(since if self.is_shared else None)
 
     @property
     def slurm(self) -> SlurmClient:
         """Slurm's commands where the cluster is."""
         return self._cluster.slurm
+
+    def _check_head(self) -> None:
+        """Raises ClusterGone if Slurm says that the head has left."""
+        if any(node.kind == "head" for node in self._cluster.nodes()):
+            return
+        ended = [node.ended for node in self.evidence() if node.kind == "head" and node.ended]
+        why = f": {ended[-1]}" if ended else ""
+        raise ClusterGone(f"the head of cluster {self.cluster_id!r} has left Slurm{why}")

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import os
-import secrets
-import socket
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import BinaryIO
 
 from dagster_glue.environment.base import EnvironmentFailed, Log
+from dagster_glue.shared_lock import kept_alive, lock_functions, new_token
 from slurm_provider.transport import Transport, TransportError
 
 FOLDER = "env-cache"
@@ -55,7 +52,7 @@ class ArchiveCache:
         at a time; the others wait. Raises what ``pack`` raises, EnvironmentFailed, and
         TransportError when the other side cannot be reached.
         """
-        token = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+        token = new_token()
         waiting = False
         while True:
             answer = self._ask(
@@ -79,7 +76,7 @@ class ArchiveCache:
     ) -> bool:
         try:
             with (
-                self._kept_alive(key, token) as is_ours,
+                kept_alive(lambda: self._is_renewed(key, token), self.lock_expiry_s) as is_ours,
                 tempfile.TemporaryDirectory(prefix="ray-slurm-pack-") as scratch,
             ):
                 archive = os.path.join(scratch, name)
@@ -141,27 +138,8 @@ class ArchiveCache:
             f"{words.strip()[-300:]}); check the folder's rights, the disk space and quota"
         )
 
-    @contextmanager
-    def _kept_alive(self, key: str, token: str) -> Iterator[Callable[[], bool]]:
-        """Touch the lock for as long as the block lasts; yields whether it is still ours."""
-        ended, lost = threading.Event(), threading.Event()
-
-        def touch() -> None:
-            while not ended.wait(self.lock_expiry_s / 4):
-                try:
-                    if self._ask("renew", key, token) == "lost":
-                        lost.set()
-                        return
-                except (EnvironmentFailed, TransportError):
-                    continue  # the next one may get through in time
-
-        thread = threading.Thread(target=touch, name="environment-lock", daemon=True)
-        thread.start()
-        try:
-            yield lambda: not lost.is_set() and self._ask("renew", key, token) == "renewed"
-        finally:
-            ended.set()
-            thread.join()
+    def _is_renewed(self, key: str, token: str) -> bool:
+        return self._ask("renew", key, token) == "renewed"
 
     def _release(self, key: str, token: str) -> None:
         try:
@@ -179,7 +157,8 @@ class ArchiveCache:
             self.log(f"Environment {line.split()[-1]}, unused for {KEEP_DAYS} days, was removed")
 
     def _ask(self, action: str, *arguments: str, timeout_s: float = _TIMEOUT_S) -> str:
-        script = files("dagster_glue.environment").joinpath("scripts/cache.sh").read_bytes()
+        own = files("dagster_glue.environment").joinpath("scripts/cache.sh").read_bytes()
+        script = lock_functions() + own
         done = self.transport.run(
             ["sh", "-s", "--", self.folder, action, *arguments], stdin=script, timeout_s=timeout_s
         )

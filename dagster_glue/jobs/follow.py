@@ -18,6 +18,7 @@ from slurm_provider.fleet.ledger import Node
 
 _FASTEST_S = 0.1
 _SLOWEST_S = 2.0
+_SLOWEST_SHARE = 0.05  # of the time so far: a short job's end is to be noticed soon
 _STATUS_S = 1.0  # between questions to Ray while the job runs
 _ASK_SLURM_AFTER_S = 15.0
 _ASK_SLURM_EVERY_S = 30.0
@@ -68,7 +69,7 @@ class Follower:
 
     def follow(self) -> End:
         """Until the end, with everything read that can be read."""
-        pause_s = _FASTEST_S
+        pause_s, begin = _FASTEST_S, self._clock()
         while True:
             self._check()
             moved = self._look()
@@ -80,7 +81,8 @@ class Follower:
                 self._drain(end)
                 self._source.finish()
                 return end
-            pause_s = _FASTEST_S if moved else min(_SLOWEST_S, pause_s * 1.5)
+            share_s = max(_FASTEST_S, _SLOWEST_SHARE * (self._clock() - begin))
+            pause_s = _FASTEST_S if moved else min(_SLOWEST_S, share_s, pause_s * 1.5)
             if self._source.ended is not None:
                 pause_s = _FASTEST_S
             self._sleep(pause_s)

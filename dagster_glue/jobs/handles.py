@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from dagster import AssetExecutionContext, OpExecutionContext
+from dagster import AssetExecutionContext, DagsterRun, OpExecutionContext
 
 Context = AssetExecutionContext | OpExecutionContext
 _CLIENT = "dagster_glue"
+_FROM_FAILURE = ("dagster/is_resume_retry", "dagster/is_asset_resume_retry")
 
 
 def record_launch(context: Context, submission_id: str, call: int) -> None:
@@ -40,6 +41,22 @@ def find_launched(context: Context, call: int) -> str | None:
         return None
     handle = reattach.find_latest_launch_handle(context, client_name=f"{_CLIENT}/{call}")
     return None if handle is None else str(handle.external_run_id)
+
+
+def retried_runs(context: Context) -> list[str]:
+    """Ids of the runs that this one goes on with "from failure", the latest first.
+
+    A run that does everything anew goes on with nothing.
+    """
+    found: list[str] = []
+    run: DagsterRun | None = context.run
+    while run is not None and any(run.tags.get(tag) == "true" for tag in _FROM_FAILURE):
+        parent = run.parent_run_id
+        if parent is None or parent in found:
+            break
+        found.append(parent)
+        run = context.instance.get_run_by_id(parent)
+    return found
 
 
 def _reattach() -> Any:

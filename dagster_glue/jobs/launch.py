@@ -104,7 +104,9 @@ class Launch:
     def folder(self, name: str) -> RunFolder | None:
         """The job's run folder; None where no file system is shared."""
         work_dir = self._cluster.work_dir()
-        return None if work_dir is None else RunFolder(self._cluster.transport(), work_dir, name)
+        if work_dir is None:
+            return None
+        return RunFolder(self._cluster.transport(), work_dir, name, self._cluster.directory)
 
     def stop(self, name: str) -> bool:
         """Ask for the end and wait for it, within bounds; False if it did not come."""

@@ -44,6 +44,8 @@ class JobOutcome:
     exit_code: int | None = None
     log_path: str | None = None
     """run.log on the cluster's file system; None where nothing is shared."""
+    ray_logs_path: str | None = None
+    """Folder to which nodes copy Ray's logs after a failure; None where none do."""
     was_adopted: bool = False
     """An earlier attempt had started it."""
 

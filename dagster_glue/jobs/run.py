@@ -55,6 +55,8 @@ class FinishedJob:
             metadata["ray_job_id"] = outcome.ray_job_id
         if outcome.log_path:
             metadata["run_log"] = MetadataValue.path(outcome.log_path)
+        if outcome.ray_logs_path:
+            metadata["ray_logs"] = MetadataValue.path(outcome.ray_logs_path)
         return Failure(f"[{outcome.kind.value}] {outcome.message}", metadata=metadata)
 
 
@@ -115,16 +117,21 @@ class _Run:
                     try:
                         self._launch.start(name, folder, session, package)
                     except (JobRefused, ClusterGone) as error:
+                        self._mark_over(folder, succeeded=False)
                         return FinishedJob(session, _not_started(name, error))
                 source = self._source(name, folder, reader)
                 end = self._follow(name, source)
             outcome = self._judge(name, folder, reader, source.ended, end, is_adopted)
-        if folder is not None:
-            try:
-                folder.finish()
-            except MAY_PASS as error:
-                self._context.log.warning(f"{folder.path} could not be marked as over: {error}")
+        self._mark_over(folder, succeeded=outcome.succeeded)
         return FinishedJob(session, outcome)
+
+    def _mark_over(self, folder: RunFolder | None, *, succeeded: bool) -> None:
+        if folder is None:
+            return
+        try:
+            folder.finish(succeeded=succeeded)
+        except MAY_PASS as error:
+            self._context.log.warning(f"{folder.path} could not be marked as over: {error}")
 
     def _find(self) -> tuple[str, bool]:
         try:
@@ -173,6 +180,7 @@ class _Run:
                 f"Ray job {name} on cluster {self._cluster.cluster_id} has not ended within "
                 f"{self._options.stop_timeout_s:g} s; `ray job stop {name}` asks again"
             )
+        self._mark_over(self._launch.folder(name), succeeded=False)
 
     def _judge(
         self,
@@ -204,6 +212,7 @@ class _Run:
             ended=(record.ended if record else None) or (ended.time if ended else None),
             exit_code=ended.exit_code if ended else (record.exit_code if record else None),
             log_path=folder.log_path if folder else None,
+            ray_logs_path=folder.ray_logs_path if folder else None,
             was_adopted=is_adopted,
         )
 

@@ -2,7 +2,8 @@
 
 ``<work dir>/<submission id>/`` holds context.json and messages.jsonl (Dagster Pipes), job.json and
 job_main.py (the program around the payload), and what that writes: status.jsonl, run.log,
-stdout.log, stderr.log.
+stdout.log, stderr.log. At its end it gets a file ``done`` or ``failed``; after a failure the
+nodes' agents add ``ray/<node id>/`` (see slurm_provider/agent/kept_logs.py).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from importlib import resources
 from typing import Any
 
+from slurm_provider.cluster_paths import ClusterPaths
 from slurm_provider.transport import Transport, TransportError
 
 MESSAGES = "messages.jsonl"
@@ -23,34 +25,42 @@ STDOUT = "stdout.log"
 STDERR = "stderr.log"
 STATUS = "status.jsonl"
 RUN_LOG = "run.log"
+RAY_LOGS = "ray"
 
 _CONTEXT = "context.json"
 _TIMEOUT_S = 60.0
-_KEPT_DAYS = 14
+_KEPT_DAYS = {"done": 14, "failed": 60}
+_SILENT_DAYS = 90  # runs without an end, in which nobody has written for so long
 
 # Files that are read later are made now: an NFS client remembers for a minute that a name was
 # missing. They are opened for appending, so that a second process that prepares the same run does
 # not take away what the first one's job has written.
 _PREPARE = """
 umask 077
-mkdir -p -- "$1" && cd -- "$1" && tar -xf - && shift && for name; do : >> "$name" || exit; done
-"""
-
-_FINISH = """
-cd -- "$1" || exit 0
-: > done
-cd .. && find . -mindepth 2 -maxdepth 2 -name done -mtime +"$2" | while IFS= read -r marker; do
-  rm -rf -- "$(dirname "$marker")"
-done
+mkdir -p -- "$1" && cd -- "$1" && tar -xf - && rm -f "done" failed || exit
+if [ -n "$2" ]; then
+  mkdir -p -- "$(dirname "$2")" && printf %s "$1" > "$2.new" && mv -- "$2.new" "$2" || exit
+fi
+shift 2 && for name; do : >> "$name" || exit; done
 """
 
 
 class RunFolder:
     """One run folder. Methods raise TransportError."""
 
-    def __init__(self, transport: Transport, work_dir: str, submission_id: str) -> None:
+    def __init__(
+        self,
+        transport: Transport,
+        work_dir: str,
+        submission_id: str,
+        cluster_dir: str | None = None,
+    ) -> None:
+        """``cluster_dir`` is that of a cluster whose nodes can be asked for their logs."""
         self.transport = transport
         self.path = posixpath.join(work_dir, submission_id)
+        self._asked = cluster_dir and posixpath.join(
+            ClusterPaths(cluster_dir).log_requests, submission_id
+        )
 
     @property
     def context_params(self) -> dict[str, Any]:
@@ -66,6 +76,11 @@ class RunFolder:
     def log_path(self) -> str:
         return posixpath.join(self.path, RUN_LOG)
 
+    @property
+    def ray_logs_path(self) -> str | None:
+        """Where Ray's logs are after a failure; None where no agents keep any."""
+        return posixpath.join(self.path, RAY_LOGS) if self._asked else None
+
     def prepare(self, context_data: Mapping[str, Any], env: Mapping[str, str]) -> None:
         """Make the folder; ``env`` is for the payload alone, not for Ray's tasks."""
         main = resources.files("dagster_glue.jobs").joinpath("job_main.py").read_bytes()
@@ -75,10 +90,11 @@ class RunFolder:
             "job_main.py": main,
         }
         done = self.transport.run(
-            ["sh", "-c", _PREPARE, "sh", self.path, MESSAGES, STDOUT, STDERR, STATUS, RUN_LOG],
+            ["sh", "-c", _PREPARE, "sh", self.path, self._asked or "",
+             MESSAGES, STDOUT, STDERR, STATUS, RUN_LOG],
             stdin=_tar(content),
             timeout_s=_TIMEOUT_S,
-        )
+        )  # fmt: skip
         if done.returncode != 0:
             raise TransportError(
                 f"the run folder {self.path} cannot be made on {self.transport.label}: "
@@ -90,11 +106,19 @@ class RunFolder:
         main = posixpath.join(self.path, "job_main.py")
         return shlex.join(["python", main, "--", *command])
 
-    def finish(self) -> None:
-        """Mark the run as over, and drop those that have been over for two weeks."""
+    def finish(self, *, succeeded: bool) -> None:
+        """Mark the run as over; after a failure, nodes then copy Ray's logs here.
+
+        Also drops runs that have been over for long: successes after two weeks, failures after
+        two months.
+        """
+        script = resources.files("dagster_glue").joinpath("scripts/finish_run.sh").read_bytes()
         self.transport.run(
-            ["sh", "-c", _FINISH, "sh", self.path, str(_KEPT_DAYS)], timeout_s=_TIMEOUT_S
-        )
+            ["sh", "-s", self.path, "done" if succeeded else "failed", self._asked or "",
+             str(_KEPT_DAYS["done"]), str(_KEPT_DAYS["failed"]), str(_SILENT_DAYS)],
+            stdin=script,
+            timeout_s=_TIMEOUT_S,
+        )  # fmt: skip
 
 
 def _tar(content: Mapping[str, bytes]) -> bytes:

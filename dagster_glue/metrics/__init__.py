@@ -1,12 +1,13 @@
 """What a run used of Slurm, for its metadata."""
 
-from dagster_glue.metrics.fetch import Fetched, fetch_records
+from dagster_glue.metrics.fetch import WAIT_S, Fetched, fetch_records
 from dagster_glue.metrics.metadata import usage_metadata
 from dagster_glue.metrics.unaccounted import measure_unaccounted
 from dagster_glue.metrics.usage import Figure, JobUsage, Usage, Window, measure
 from dagster_glue.metrics.workers import WorkerSampler, samples_of_jobs, worker_plot
 
 __all__ = [
+    "WAIT_S",
     "Fetched",
     "Figure",
     "JobUsage",

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import dagster as dg
 
+from dagster_glue.metrics.gpu_use import GpuFigures, gpu_figures
 from dagster_glue.metrics.usage import Figure, JobUsage, Usage
 
 _MIB = 1 << 20
@@ -23,6 +24,11 @@ _GPU_NUMBERS: tuple[tuple[str, Callable[[Usage], Figure], float, int], ...] = (
     ("slurm_gpus", lambda usage: usage.gpus, 1.0, 0),
     ("slurm_gpu_hours", lambda usage: usage.gpu_hours, 1.0, 4),
 )
+_GPU_USE_NUMBERS: tuple[tuple[str, Callable[[GpuFigures], Figure], float, int], ...] = (
+    ("slurm_gpu_utilization_percent", lambda gpus: gpus.utilization, 1.0, 1),
+    ("slurm_gpu_peak_utilization_percent", lambda gpus: gpus.peak_utilization, 1.0, 1),
+    ("slurm_gpu_peak_memory_mib", lambda gpus: gpus.peak_memory_bytes, 1 / _MIB, 1),
+)
 
 
 def usage_metadata(usage: Usage, *, asked_for_gpus: bool = False) -> dict[str, dg.MetadataValue]:
@@ -37,9 +43,9 @@ def usage_metadata(usage: Usage, *, asked_for_gpus: bool = False) -> dict[str, d
             if not figure.value and not figure.why:
                 figure = Figure(None, "Slurm's accounting here does not track GPUs")
             metadata[key] = _shown(figure, scale, digits)
-        metadata["slurm_gpu_use"] = dg.MetadataValue.text(
-            "unknown: only what was allocated is read from accounting"
-        )
+        use = gpu_figures(usage)
+        for key, of_use, scale, digits in _GPU_USE_NUMBERS:
+            metadata[key] = _shown(of_use(use), scale, digits)
     if usage.shared:
         metadata["slurm_usage_of"] = dg.MetadataValue.text(
             "a shared cluster: times are those within this run's own time window, in which other "

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import dagster as dg
 import pytest
 
-from dagster_glue import ComputeResource, ExecutionMode, RayLauncher
+from dagster_glue import ClusterInfo, ComputeResource, ConfigError, ExecutionMode, RayLauncher
 from dagster_glue.acquire import local_options
 from dagster_glue.clusters.local import LocalCluster
 from tests.dagster_glue.assets import failure_of, metadata_of, plain, train_model
@@ -80,3 +82,19 @@ def test_an_existing_cluster_is_used_by_its_address(
     trained = metadata_of(result, "train_model")
     assert trained["shards"] == 4
     assert trained["cluster_id"].startswith("127-0-0-1-")
+
+
+def test_the_runtime_is_listed_with_its_users_and_ended_by_its_id(
+    compute: ComputeResource, runtime: LocalCluster
+) -> None:
+    def listed() -> list[ClusterInfo]:
+        return [each for each in compute.clusters() if each.cluster_id == runtime.cluster_id]
+
+    (info,) = listed()
+    assert (info.mode, info.slurm_jobs, info.is_leased) == ("local", (), True)
+    assert f"{socket.gethostname()}:{os.getpid()}" in [lease.holder for lease in info.leases]
+    assert datetime.now(timezone.utc) - info.since < timedelta(hours=1)
+    compute.cleanup_cluster(runtime.cluster_id)
+    assert listed() == []
+    with pytest.raises(ConfigError, match=runtime.cluster_id):
+        compute.cleanup_cluster(runtime.cluster_id)

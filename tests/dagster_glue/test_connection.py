@@ -58,9 +58,12 @@ def test_the_default_prefix_is_that_of_the_reference(monkeypatch: pytest.MonkeyP
     assert SSHConnectionResource.from_env().host == "edge"
 
 
-def test_a_missing_host_is_refused_with_the_variable_s_name() -> None:
-    with pytest.raises(ConfigError, match="NOT_THERE_HOST is not set"):
-        SSHConnectionResource.from_env(prefix="NOT_THERE_")
+def test_a_missing_host_is_refused_with_the_variable_s_name_once_it_is_needed() -> None:
+    ssh = SSHConnectionResource.from_env(prefix="NOT_THERE_")
+    in_run = as_a_run_sees_it(ssh.with_otp_callback(lambda prompt: "123456"))
+    for lacking in (ssh, in_run):
+        with pytest.raises(ConfigError, match="NOT_THERE_HOST is not set"):
+            lacking.settings()
 
 
 def test_a_port_that_is_no_number_is_refused_with_the_variable_s_name(

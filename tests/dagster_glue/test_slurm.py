@@ -121,3 +121,13 @@ def test_a_session_changes_of_the_queue_only_what_it_names() -> None:
     assert SlurmSessionResource(num_nodes=4).applied(queue) == SlurmQueueConfig(
         partition="compute", num_nodes=4, extra_slurm_opts={"nice": 5}
     )
+
+
+def test_another_word_of_the_session_on_memory_takes_the_place_of_the_queue_s() -> None:
+    applied = SlurmSessionResource(mem_per_cpu="1G").applied(SlurmQueueConfig(mem="8G"))
+    assert applied == SlurmQueueConfig(mem_per_cpu="1G")
+
+
+def test_a_session_s_name_has_to_fit_into_a_cluster_s() -> None:
+    with pytest.raises(ConfigError, match="letters, digits and '-'"):
+        SlurmSessionResource(name="my session")

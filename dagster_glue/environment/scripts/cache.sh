@@ -4,6 +4,7 @@
 #   KEY/.used         touched whenever somebody asks for it
 #   KEY.lock/owner    somebody packs and uploads it; touched while they live
 #   .KEY.TOKEN.part   what they have uploaded so far
+# The functions of scripts/lock.sh stand before this.
 # The lock saves work. That nobody ever sees half an archive is due to the renaming, so the moment
 # in which two might hold the lock after one expired does no harm.
 #
@@ -19,46 +20,22 @@ action=$2
 key=$3
 shift 3
 
-# Seconds since a file was touched. Both times come from the file system's own clock.
-age() {
-    clock=$folder/.clock.$$
-    : > "$clock" && now=$(stat -c %Y "$clock")
-    rm -f "$clock"
-    touched=$(stat -c %Y "$1" 2> /dev/null) || return 1
-    echo $((now - touched))
-}
-
-owns() { [ "$(cat "$folder/$key.lock/owner" 2> /dev/null)" = "$1" ]; }
-
-take() {
-    mkdir "$folder/$key.lock" 2> /dev/null || return 1
-    echo "$1" > "$folder/$key.lock/owner"
-}
-
 claim() {
     name=$1 token=$2 expiry_s=$3 force=$4
-    mkdir -p "$folder" || exit 1
     if [ "$force" = no ] && [ -f "$folder/$key/$name" ]; then
         : > "$folder/$key/.used"
         echo ready
-    elif take "$token"; then
-        echo claimed
-    else
-        # Between mkdir and the owner's file there is only the folder.
-        seconds=$(age "$folder/$key.lock/owner" || age "$folder/$key.lock" || echo 0)
-        if [ "$seconds" -gt "$expiry_s" ]; then
-            mv "$folder/$key.lock" "$folder/.stale.$token" 2> /dev/null &&
-                rm -rf "$folder/.stale.$token" "$folder/.$key."*.part &&
-                take "$token" && echo claimed && return
-        fi
-        echo "busy $seconds"
+        return
     fi
+    answer=$(lock_claim "$token" "$expiry_s") || exit 1
+    if [ "$answer" = seized ]; then
+        rm -f "$folder/.$key."*.part
+        answer=claimed
+    fi
+    echo "$answer"
 }
 
-renew() {
-    if owns "$1"; then : >> "$folder/$key.lock/owner" && touch "$folder/$key.lock/owner" && echo renewed
-    else echo lost; fi
-}
+renew() { lock_renew "$1"; }
 
 publish() {
     name=$1 token=$2 bytes=$3
@@ -75,7 +52,7 @@ publish() {
 
 release() {
     rm -f "$folder/.$key.$1.part"
-    if owns "$1"; then rm -rf "$folder/$key.lock"; fi
+    lock_release "$1"
 }
 
 collect() {

@@ -11,7 +11,8 @@ from dagster_glue.clusters.per_asset import cluster_for_asset, cluster_name
 from slurm_provider.api import Head
 from slurm_provider.errors import ClusterError
 from slurm_provider.fleet.identity import name_error
-from slurm_provider.transport import LocalTransport, Transport
+from slurm_provider.slurm import SlurmUnavailable
+from slurm_provider.transport import LocalTransport, Transport, TransportError
 
 HEAD = Head("abc-0", "17", "n1", "10.0.0.1:6379", 8265, "g")
 
@@ -25,17 +26,31 @@ class FakeCluster:
     never_starts = False
     cannot_go = False
 
+    outages: tuple[Exception, ...] = ()
+
     def __init__(self, config: Mapping[str, Any], transport: Transport) -> None:
         self.name = config["cluster_name"]
+        self.transport = transport
         self.downs = 0
+        self.to_come = list(self.outages)
         self.made.append(self)
 
-    def up(self, show: Callable[[str], None], is_wanted: Callable[[], bool]) -> Head:
+    def request_head(self) -> str:
+        return HEAD.node_id
+
+    def await_host(
+        self, node_id: str, show: Callable[[str], None], is_wanted: Callable[[], bool]
+    ) -> None:
+        assert node_id == HEAD.node_id
+        if self.to_come:
+            raise self.to_come.pop(0)
         while self.never_starts:
             if not is_wanted():
                 raise ClusterError("no longer waiting")
         for words in self.words:
             show(words)
+
+    def start_ray(self, node_id: str) -> Head:
         return HEAD
 
     def down(self) -> None:
@@ -62,7 +77,7 @@ def run(
 ) -> None:
     with cluster_for_asset(
         {"cluster_name": "a"}, LocalTransport(), "/w", logged.append,
-        queue_timeout_s=queue_timeout_s, leave_running=leave_running,
+        run_id="run", step_key="step", queue_timeout_s=queue_timeout_s, leave_running=leave_running,
     ):  # fmt: skip
         body()
 
@@ -108,6 +123,22 @@ def test_a_cluster_that_does_not_start_in_time_is_withdrawn(fake: type[FakeClust
     fake.never_starts = True
     with pytest.raises(ClusterError, match=r"within queue_timeout \(0.05 s\)"):
         run([], queue_timeout_s=0.05)
+    assert fake.made[0].downs == 1
+
+
+def test_a_slurm_that_is_away_while_the_head_waits_ends_nothing(
+    fake: type[FakeCluster],
+) -> None:
+    fake.outages = (SlurmUnavailable("no answer"), TransportError("cut", transient=True))
+    logged: list[str] = []
+    run(logged)
+    assert logged[-1] == "Cluster a: Ray runs on n1 (Slurm job 17)"
+
+
+def test_what_will_not_pass_is_raised(fake: type[FakeCluster]) -> None:
+    fake.outages = (TransportError("the host key has changed"),)
+    with pytest.raises(TransportError, match="has changed"):
+        run([])
     assert fake.made[0].downs == 1
 
 

@@ -7,6 +7,7 @@ import random
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -143,15 +144,39 @@ def test_a_missing_folder_is_an_error_and_a_missing_file_is_empty(
 
 
 def test_only_runs_that_ended_long_ago_are_dropped(folder: RunFolder, tmp_path: Path) -> None:
-    old = RunFolder(LocalTransport(), str(tmp_path / "runs"), "old one")
-    running = RunFolder(LocalTransport(), str(tmp_path / "runs"), "running")
-    for each in (old, running):
+    month_ago = time.time() - 30 * 86400
+    runs = {name: RunFolder(LocalTransport(), str(tmp_path / "runs"), name)
+            for name in ("old one", "failed", "old failure", "running", "silent")}  # fmt: skip
+    for each in runs.values():
         each.prepare({}, {})
-    old.finish()
-    os.utime(f"{old.path}/done", (1, 1))
-    os.utime(running.path, (1, 1))
-    folder.finish()
-    assert sorted(os.listdir(tmp_path / "runs")) == ["job-1", "running"]
+    runs["old one"].finish(succeeded=True)
+    os.utime(f"{runs['old one'].path}/done", (month_ago, month_ago))
+    for name, when in (("failed", month_ago), ("old failure", 1.0)):
+        runs[name].finish(succeeded=False)
+        os.utime(f"{runs[name].path}/failed", (when, when))
+    for name in os.listdir(runs["silent"].path):
+        os.utime(f"{runs['silent'].path}/{name}", (1, 1))
+    for name in ("running", "silent"):
+        os.utime(runs[name].path, (1, 1))
+    folder.finish(succeeded=True)
+    assert sorted(os.listdir(tmp_path / "runs")) == ["failed", "job-1", "running"]
+
+
+def test_nodes_are_asked_for_their_logs_until_the_run_succeeds(tmp_path: Path) -> None:
+    cluster = tmp_path / "cluster"
+    folder = RunFolder(LocalTransport(), str(tmp_path / "runs"), "job-1", str(cluster))
+    folder.prepare({}, {})
+    asked = cluster / "log-requests" / "job-1"
+    assert asked.read_text() == folder.path
+    os.makedirs(f"{folder.ray_logs_path}/a-0")  # of a worker that left meanwhile
+
+    folder.finish(succeeded=False)
+    assert asked.exists() and os.path.exists(f"{folder.path}/failed")
+    folder.prepare({}, {})  # by a retry
+    assert not os.path.exists(f"{folder.path}/failed")
+    folder.finish(succeeded=True)
+    assert not asked.exists()
+    assert not os.path.exists(str(folder.ray_logs_path))
 
 
 def test_closing_is_seen_in_a_folder(folder: RunFolder) -> None:

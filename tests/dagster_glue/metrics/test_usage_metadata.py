@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import dagster as dg
 
 from dagster_glue.metrics import Window, measure, usage_metadata
-from slurm_provider.slurm import JobRecord, JobState, StepRecord
+from slurm_provider.slurm import GpuUse, JobRecord, JobState, StepRecord
 
 MIB = 1 << 20
 
@@ -69,7 +70,16 @@ def test_gpus_show_where_there_are_any() -> None:
     metadata = shown(job(allocated={"node": "1", "gres/gpu": "2"}))
     assert metadata["slurm_gpus"] == 2
     assert metadata["slurm_gpu_hours"] == 0.2
-    assert metadata["slurm_gpu_use"].startswith("unknown: ")
+    assert metadata["slurm_gpu_utilization_percent"] == "unknown: not accounted on this site"
+
+
+def test_the_use_of_gpus_shows_where_it_is_accounted() -> None:
+    use = GpuUse(average_percent=60.0, peak_percent=200.0, peak_memory_bytes=512 * MIB)
+    batch = replace(job().steps[0], gpu_use=use)
+    metadata = shown(job(allocated={"node": "1", "gres/gpu": "2"}, steps=(batch,)))
+    assert metadata["slurm_gpu_utilization_percent"] == 30.0
+    assert metadata["slurm_gpu_peak_utilization_percent"] == 100.0
+    assert metadata["slurm_gpu_peak_memory_mib"] == 512.0
 
 
 def test_gpus_that_accounting_does_not_track_are_unknown_not_zero() -> None:

@@ -1,0 +1,56 @@
+"""What the nodes of a cluster that never came up had printed, kept where runs are.
+
+The cluster's own folder goes with it, and the log is all that tells why.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from dagster_glue.jobs.run_folder import RUN_LOG
+from slurm_provider.api import RayCluster
+from slurm_provider.errors import ClusterError
+from slurm_provider.transport import TransportError
+
+_TIMEOUT_S = 60.0
+_LONGEST_LOG = 10 << 20
+# A marker as in a run's folder, so that it is dropped with them.
+_KEEP = """
+cd -- "$1" 2> /dev/null && ls ./*.log > /dev/null 2>&1 || exit 0
+umask 077
+mkdir -p -- "$2" && for log in ./*.log; do
+  echo "==> $log" && tail -c "$4" "$log"
+done > "$2/$3" && : > "$2/failed" && echo kept
+"""
+
+
+@contextmanager
+def keeping_start_logs(cluster: RayCluster, work_dir: str) -> Iterator[None]:
+    """After a ClusterError in the block, keep the logs below ``work_dir``; the error names that
+    file in place of the one that goes."""
+    try:
+        yield
+    except ClusterError as error:
+        folder = f"{work_dir}/{cluster.name}"
+        if not _kept(cluster, folder):
+            raise
+        raise ClusterError(_moved(str(error), cluster.directory, f"{folder}/{RUN_LOG}")) from None
+
+
+def _moved(words: str, directory: str, kept: str) -> str:
+    changed, times = re.subn(rf"{re.escape(directory)}/logs/\S+\.log", kept, words)
+    return changed if times else f"{words}\nWhat its nodes printed is kept in {kept}"
+
+
+def _kept(cluster: RayCluster, folder: str) -> bool:
+    logs = f"{cluster.directory}/logs"
+    try:
+        done = cluster.transport.run(
+            ["sh", "-c", _KEEP, "sh", logs, folder, RUN_LOG, str(_LONGEST_LOG)],
+            timeout_s=_TIMEOUT_S,
+        )
+    except (TransportError, OSError):
+        return False  # the error itself matters more
+    return done.returncode == 0 and done.stdout.strip() == "kept"

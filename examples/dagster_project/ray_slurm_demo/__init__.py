@@ -1,0 +1,1 @@
+"""Dagster assets whose work is done by Ray, on this machine or on Slurm."""
