@@ -115,9 +115,9 @@ def _ray_node_types(plan: ClusterPlan, launcher: RayLauncher) -> dict[str, Any]:
         "mem": launcher.head_mem,
         **sbatch_options(launcher.head_slurm_opts, "RayLauncher.head_slurm_opts"),
     }
-    if plan.mode is ExecutionMode.SLURM_HETJOB and "mem" in head:
-        if any("mem" not in worker["node_config"] for worker in workers.values()):
-            head = _with_memory_per_cpu(head)
+    others_lack_mem = any("mem" not in worker["node_config"] for worker in workers.values())
+    if plan.mode is ExecutionMode.SLURM_HETJOB and "mem" in head and others_lack_mem:
+        head = _with_memory_per_cpu(head)
     return {
         HEAD_TYPE: {"node_config": head, "resources": {"CPU": 0}, "max_workers": 0},
         **workers,

@@ -97,7 +97,8 @@ def footprint_metadata(
         # A warm step is not to wait for what may still come, nor for what has not run.
         waiting = {job.job_id for job in footprint.jobs if job.state.is_pending}
         job_ids, wait_s = [each for each in job_ids if each not in waiting], _SHARED_WAIT_S
-    fetched = fetch_records(footprint.slurm, job_ids, still_running=footprint.goes_on, wait_s=wait_s)
+    goes_on = footprint.goes_on
+    fetched = fetch_records(footprint.slurm, job_ids, still_running=goes_on, wait_s=wait_s)
     if fetched.records is None:
         usage = measure_unaccounted(
             footprint.jobs, job_ids, window, shared=footprint.shared, why=fetched.why

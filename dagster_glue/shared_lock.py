@@ -14,8 +14,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.resources import files
 
+from dagster_glue.scripts import shell_script
 from slurm_provider.errors import ClusterError
 from slurm_provider.transport import Transport, TransportError
 
@@ -28,7 +28,7 @@ _MAIN = b'\nset -u; umask 077; folder=$1 key=$2 action=$3; shift 3; "lock_$actio
 
 def lock_functions() -> bytes:
     """The shell functions of a lock, for scripts that do more than lock."""
-    return files("dagster_glue").joinpath("scripts/lock.sh").read_bytes()
+    return shell_script("lock.sh").encode()
 
 
 def new_token() -> str:

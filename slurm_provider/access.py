@@ -134,7 +134,7 @@ class NodeAccess:
         """Copy a file, or a folder's content, from the node to ``target`` here."""
         # One letter says what it is; of a folder the content is wanted, not the folder itself.
         command = (
-            f"p={_path(source)}; if [ -d \"$p\" ]; then printf d; tar -c -f - -C \"$p\" .; "
+            f'p={_path(source)}; if [ -d "$p" ]; then printf d; tar -c -f - -C "$p" .; '
             f'else tar -c -f /dev/null "$p" && printf f && '
             f'tar -c -f - -C "$(dirname "$p")" "$(basename "$p")"; fi'
         )

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from dagster_glue.scripts import shell_script
 from slurm_provider.errors import ClusterError
 from slurm_provider.fleet.edge import EdgeHead
 from slurm_provider.fleet.identity import HEAD, JobIdentity, parse_job_name
@@ -29,22 +30,6 @@ _TIMEOUT_S = 60.0
 _CLOCK = ".clock"
 _HEARTBEAT_STALE_S = 40.0  # the head's agent writes one every 10 s
 _JUST_MADE_S = 40.0  # so long its head may be on its way into the queue
-
-# One pipeline, whatever the number of files: as an archive, which carries their times.
-_READ = """
-cd -- "$1" 2> /dev/null || { [ ! -e "$1" ]; exit; }
-clock=$(mktemp ./.clock.XXXXXX) && trap 'rm -f "$clock"' EXIT
-{
-  printf '%s\\0' "$clock"
-  find . -mindepth 2 -maxdepth 3 -type f \\( -path './*/leases/*.json' -o -path './*/cluster.json' \
-    -o -path './*/session.json' -o -path './*/head.json' -o -path './*/edge.json' \
-    -o -path './*/closing' \\) -print0
-} | tar --null --files-from=- --ignore-failed-read --format=posix -cf - 2> /dev/null | base64
-"""
-_AGE = """
-clock=$(mktemp "$1/.clock.XXXXXX") || exit; trap 'rm -f "$clock"' EXIT
-stat -c %Y -- "$clock" "$2"
-"""
 
 
 @dataclass(frozen=True)
@@ -135,7 +120,9 @@ def read_site(transport: Transport, slurm: SlurmClient, clusters_dir: str) -> li
 
 def read_folders(transport: Transport, clusters_dir: str) -> tuple[list[ClusterFolder], float]:
     """The directories, and the file server's time."""
-    done = transport.run(["sh", "-c", _READ, "sh", clusters_dir], timeout_s=_TIMEOUT_S)
+    done = transport.run(
+        ["sh", "-c", shell_script("read_clusters.sh"), "sh", clusters_dir], timeout_s=_TIMEOUT_S
+    )
     if done.returncode != 0:
         raise ClusterError(
             f"the clusters in {clusters_dir} on {transport.label} cannot be read (exit code "
@@ -191,7 +178,9 @@ def head_is_silent(transport: Transport, clusters_dir: str, sighting: Sighting) 
         return True
     root = f"{clusters_dir}/{folder.name}"
     report = f"{root}/nodes/{folder.head['node_id']}/node.json"
-    done = transport.run(["sh", "-c", _AGE, "sh", root, report], timeout_s=_TIMEOUT_S)
+    done = transport.run(
+        ["sh", "-c", shell_script("file_times.sh"), "sh", root, report], timeout_s=_TIMEOUT_S
+    )
     times = [float(line) for line in done.stdout.split()]
     return len(times) == 2 and times[0] - times[1] > _HEARTBEAT_STALE_S
 

@@ -10,20 +10,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from dagster_glue.jobs.run_folder import RUN_LOG
+from dagster_glue.scripts import shell_script
 from slurm_provider.api import RayCluster
 from slurm_provider.errors import ClusterError
 from slurm_provider.transport import TransportError
 
 _TIMEOUT_S = 60.0
 _LONGEST_LOG = 10 << 20
-# A marker as in a run's folder, so that it is dropped with them.
-_KEEP = """
-cd -- "$1" 2> /dev/null && ls ./*.log > /dev/null 2>&1 || exit 0
-umask 077
-mkdir -p -- "$2" && for log in ./*.log; do
-  echo "==> $log" && tail -c "$4" "$log"
-done > "$2/$3" && : > "$2/failed" && echo kept
-"""
 
 
 @contextmanager
@@ -48,7 +41,16 @@ def _kept(cluster: RayCluster, folder: str) -> bool:
     logs = f"{cluster.directory}/logs"
     try:
         done = cluster.transport.run(
-            ["sh", "-c", _KEEP, "sh", logs, folder, RUN_LOG, str(_LONGEST_LOG)],
+            [
+                "sh",
+                "-c",
+                shell_script("keep_start_logs.sh"),
+                "sh",
+                logs,
+                folder,
+                RUN_LOG,
+                str(_LONGEST_LOG),
+            ],
             timeout_s=_TIMEOUT_S,
         )
     except (TransportError, OSError):

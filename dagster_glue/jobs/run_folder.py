@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from importlib import resources
 from typing import Any
 
+from dagster_glue.scripts import shell_script
 from slurm_provider.cluster_paths import ClusterPaths
 from slurm_provider.transport import Transport, TransportError
 
@@ -31,18 +32,6 @@ _CONTEXT = "context.json"
 _TIMEOUT_S = 60.0
 _KEPT_DAYS = {"done": 14, "failed": 60}
 _SILENT_DAYS = 90  # runs without an end, in which nobody has written for so long
-
-# Files that are read later are made now: an NFS client remembers for a minute that a name was
-# missing. They are opened for appending, so that a second process that prepares the same run does
-# not take away what the first one's job has written.
-_PREPARE = """
-umask 077
-mkdir -p -- "$1" && cd -- "$1" && tar -xf - && rm -f "done" failed || exit
-if [ -n "$2" ]; then
-  mkdir -p -- "$(dirname "$2")" && printf %s "$1" > "$2.new" && mv -- "$2.new" "$2" || exit
-fi
-shift 2 && for name; do : >> "$name" || exit; done
-"""
 
 
 class RunFolder:
@@ -90,7 +79,7 @@ class RunFolder:
             "job_main.py": main,
         }
         done = self.transport.run(
-            ["sh", "-c", _PREPARE, "sh", self.path, self._asked or "",
+            ["sh", "-c", shell_script("prepare_run.sh"), "sh", self.path, self._asked or "",
              MESSAGES, STDOUT, STDERR, STATUS, RUN_LOG],
             stdin=_tar(content),
             timeout_s=_TIMEOUT_S,
@@ -112,11 +101,10 @@ class RunFolder:
         Also drops runs that have been over for long: successes after two weeks, failures after
         two months.
         """
-        script = resources.files("dagster_glue").joinpath("scripts/finish_run.sh").read_bytes()
         self.transport.run(
-            ["sh", "-s", self.path, "done" if succeeded else "failed", self._asked or "",
+            ["sh", "-c", shell_script("finish_run.sh"), "sh", self.path,
+             "done" if succeeded else "failed", self._asked or "",
              str(_KEPT_DAYS["done"]), str(_KEPT_DAYS["failed"]), str(_SILENT_DAYS)],
-            stdin=script,
             timeout_s=_TIMEOUT_S,
         )  # fmt: skip
 

@@ -10,27 +10,12 @@ import base64
 import binascii
 from collections.abc import Sequence
 
+from dagster_glue.scripts import shell_script
 from slurm_provider.transport import CommandTimeout, Transport, TransportError
 
 _TIMEOUT_S = 60.0
 _CHUNK_BYTES = 4 * 1024 * 1024
 _MIN_CHUNK_BYTES = 64 * 1024
-
-# Base64, because a transport's output is text. Each file's line is its new bytes, a blank, and its
-# size; a missing file has none.
-_LOOK = """
-cd -- "$1" || exit 1
-max=$2; shift 2
-while [ $# -ge 2 ]; do
-  size=0
-  if [ -f "$1" ]; then size=$(wc -c < "$1"); fi
-  if [ "$size" -gt "$2" ]; then
-    tail -c +$(($2 + 1)) -- "$1" | head -c "$max" | base64 | tr -d '\\n'
-  fi
-  echo " $((size))"
-  shift 2
-done
-"""
 
 
 class Tail:
@@ -48,7 +33,7 @@ class Tail:
 
         After an error nothing is lost: the next look starts where the last good one ended.
         """
-        argv = ["sh", "-c", _LOOK, "sh", self._folder, str(self._chunk)]
+        argv = ["sh", "-c", shell_script("look.sh"), "sh", self._folder, str(self._chunk)]
         for name in self._names:
             argv += [name, str(self.offsets[name])]
         try:

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Mark a run as over and drop runs that have been over for long, in the folder of all runs.
-# usage: sh -s FOLDER done|failed ASKED DONE_DAYS FAILED_DAYS SILENT_DAYS < finish_run.sh
+# usage: sh -c "$(cat finish_run.sh)" sh FOLDER done|failed ASKED DONE_DAYS FAILED_DAYS SILENT_DAYS
 # ASKED is the file by which nodes were asked for their logs, or empty.
 folder=$1 outcome=$2 asked=$3 done_days=$4 failed_days=$5 silent_days=$6
 cd -- "$folder" || exit 0

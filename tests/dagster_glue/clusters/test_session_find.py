@@ -20,6 +20,7 @@ from dagster_glue.clusters.place import Place
 from dagster_glue.clusters.session import _Held, _Session
 from dagster_glue.clusters.shape import shape_of
 from dagster_glue.clusters.waiting import QueueWait
+from slurm_provider.api import RayCluster
 from slurm_provider.slurm import SlurmRefused
 from slurm_provider.transport import LocalTransport
 from tests.slurm_provider.fake_slurm.programs import SlurmPrograms
@@ -167,12 +168,13 @@ def test_a_head_that_the_queue_does_not_show_is_not_dead_while_it_gives_signs_of
 
 
 def test_of_a_refused_head_nothing_stays(tmp_path: Path, slurm: SlurmPrograms) -> None:
-    slurm.answer("sbatch", stderr="sbatch: Job 1 to start at 2030-01-01T00:00:00", times=2)
     asked = session(tmp_path)
-    refused = slurm.bin.parent / "state" / "answers" / "sbatch.json"
-    answers = json.loads(refused.read_text())
-    refusal = {**answers[0], "rc": 1, "stderr": "sbatch: error: Invalid account"}
-    refused.write_text(json.dumps([*answers[:2], refusal]))
+    cluster = RayCluster(asked._config("x"), LocalTransport())
+    tests = len(cluster._config["available_node_types"])  # of each type, before the head's sbatch
+    answers = slurm.bin.parent / "state" / "answers" / "sbatch.json"
+    slurm.answer("sbatch", rc=1, stderr="sbatch: error: Invalid account")
+    (refusal,) = json.loads(answers.read_text())
+    answers.write_text(json.dumps([None] * tests + [refusal]))
     with pytest.raises(SlurmRefused, match="Invalid account"):
         asked._find_or_make()
     assert names(tmp_path) == []

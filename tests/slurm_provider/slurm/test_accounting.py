@@ -119,9 +119,7 @@ def test_one_command_asks_for_many_jobs_in_fields_that_every_version_has() -> No
         ),
     ],
 )
-def test_gpu_use_is_read_where_it_is_accounted(
-    average: str, peak: str, use: GpuUse | None
-) -> None:
+def test_gpu_use_is_read_where_it_is_accounted(average: str, peak: str, use: GpuUse | None) -> None:
     assert parse_gpu_use(average, peak) == use
 
 
