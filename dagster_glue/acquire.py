@@ -131,14 +131,14 @@ def _per_asset(
     name = cluster_name(request.run_id, request.step_key)
     config = config_of(name)  # refuses before anything is packed and sent
     transport = slurm.transport()
+    if base.startswith("~/"):
+        base = transport.home() + base[1:]
     for run_id in request.retried_run_ids:
         earlier = cluster_name(run_id, request.step_key)
-        if cluster_is_there(transport, _cluster_dir(slurm, earlier)):
+        if cluster_is_there(transport, f"{base}/clusters/{earlier}"):
             log(f"Cluster {earlier} of the run that this one retries is still there")
             config = config_of(earlier)
             break
-    if base.startswith("~/"):
-        base = transport.home() + base[1:]
     config["provider"]["environment"] = environment.ensure(
         transport, base, log, force=request.force_env_push
     )

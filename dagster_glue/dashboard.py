@@ -10,6 +10,7 @@ import dagster as dg
 from slurm_provider.transport import SshSettings
 
 _DEFAULT_POLICY = "strict"
+_DEFAULT_CONFIG = "~/.ssh/config"
 
 
 def dashboard_command(cluster_dir: str, ssh: SshSettings | None) -> str:
@@ -30,6 +31,7 @@ def dashboard_command(cluster_dir: str, ssh: SshSettings | None) -> str:
             "--key-path": ssh.key_path,
             "--jump-host": None if jumps is None else ",".join(jumps) or "none",
             "--known-hosts": ssh.known_hosts,
+            "--ssh-config": None if ssh.config_path == _DEFAULT_CONFIG else ssh.config_path,
             "--host-key-policy": None if policy == _DEFAULT_POLICY else policy,
         }
         argv += [word for key, value in given.items() if value for word in (key, value)]

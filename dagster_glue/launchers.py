@@ -134,5 +134,6 @@ def _check(launcher: RayLauncher) -> None:
             )
     if launcher.working_dir is not None and "working_dir" in launcher.runtime_env:
         raise ConfigError("RayLauncher: working_dir is also in runtime_env; give it once")
+    sbatch_options({"mem": launcher.head_mem}, "RayLauncher.head_mem")
     sbatch_options(launcher.slurm_opts, "RayLauncher.slurm_opts")
     sbatch_options(launcher.head_slurm_opts, "RayLauncher.head_slurm_opts")

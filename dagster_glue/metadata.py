@@ -42,6 +42,8 @@ class Footprint:
     """Others use the cluster, and it goes on."""
     is_kept: bool = False
     """It goes on for the step's next attempt."""
+    clock_offset_s: float = 0.0
+    """How far Slurm's clock is ahead of this machine's."""
 
     @property
     def goes_on(self) -> bool:
@@ -61,9 +63,12 @@ def footprint_of(
     if not isinstance(cluster, SlurmCluster):
         return Footprint(cluster.cluster_id)
     try:
-        nodes, ids = cluster.history(since)
+        offset_s = cluster.clock_offset_s()
+        nodes, ids = cluster.history(since + offset_s)
         jobs = [node.job for node in nodes if node.job is not None]
-        return Footprint(cluster.cluster_id, ids, jobs, cluster.slurm, cluster.is_shared, is_kept)
+        return Footprint(
+            cluster.cluster_id, ids, jobs, cluster.slurm, cluster.is_shared, is_kept, offset_s
+        )
     except (ClusterError, SlurmError, TransportError, OSError) as error:
         warn(f"it is not known which Slurm jobs the cluster had: {error}")
         return Footprint(cluster.cluster_id)
@@ -89,9 +94,13 @@ def run_metadata(
 def footprint_metadata(
     footprint: Footprint, window: Window, *, asked_for_gpus: bool
 ) -> dict[str, Any]:
-    """What the cluster's jobs used, by Slurm's accounting; waits for its records for a while."""
+    """What the cluster's jobs used, by Slurm's accounting; waits for its records for a while.
+
+    ``window`` is by this machine's clock.
+    """
     if footprint.slurm is None or not footprint.job_ids:
         return {}
+    window = window.shifted(footprint.clock_offset_s)
     job_ids, wait_s = footprint.job_ids, WAIT_S
     if footprint.goes_on:
         # A warm step is not to wait for what may still come, nor for what has not run.
@@ -113,13 +122,3 @@ def footprint_metadata(
     if workers:
         metadata["ray_workers"] = worker_plot(samples_of_jobs(workers, window.start, window.end))
     return metadata
-
-
-def version_warning(wanted: str, found: str) -> str | None:
-    """Both versions in a sentence if they differ (pure)."""
-    if wanted == found:
-        return None
-    return (
-        f"RayLauncher.ray_version is {wanted}, the environment's Ray is {found}: change one of "
-        "the two (with require_ray_version=True this is an error)"
-    )

@@ -19,7 +19,7 @@ from dagster_glue.compute import ComputeResource
 from dagster_glue.modes import ExecutionMode
 from dagster_glue.slurm import SlurmSessionResource
 from dagster_glue.strict import StrictConfig
-from slurm_provider.errors import ClusterError
+from slurm_provider.errors import ClusterError, ConfigError
 from slurm_provider.slurm import SlurmError
 from slurm_provider.transport import TransportError
 
@@ -99,14 +99,14 @@ def build_reap_op(compute_key: str = "compute") -> dg.OpDefinition:
     """An op that removes clusters by their ids, and returns those that it removed.
 
     It looks again first: a cluster that somebody leases by now stays. Raises the provider's errors
-    when Slurm gives no answer or a cluster's jobs do not end.
+    when Slurm gives no answer or, after the others are removed, a cluster's jobs do not end.
     """
 
     @dg.op(name=_OP, required_resource_keys={compute_key})
     def remove(context: dg.OpExecutionContext, config: ReapConfig) -> list[str]:
         compute: ComputeResource = getattr(context.resources, compute_key)
         running = {cluster.cluster_id: cluster for cluster in compute.clusters()}
-        removed = []
+        removed, failures = [], []
         for cluster_id in config.cluster_ids:
             cluster = running.get(cluster_id)
             if cluster is None:
@@ -116,8 +116,16 @@ def build_reap_op(compute_key: str = "compute") -> dg.OpDefinition:
                 context.log.warning(f"Cluster {cluster_id} stays: {holders} leases it")
             else:
                 context.log.info(f"Removing cluster {cluster_id}: {_jobs(cluster)}")
-                compute.cleanup_cluster(cluster_id)
-                removed.append(cluster_id)
+                try:
+                    compute.cleanup_cluster(cluster_id)
+                    removed.append(cluster_id)
+                except ConfigError:
+                    context.log.info(f"Cluster {cluster_id} is gone already")
+                except _NO_ANSWER as error:
+                    context.log.error(f"Cluster {cluster_id} is not gone: {error}")
+                    failures.append(error)
+        if failures:
+            raise failures[0]
         return removed
 
     return remove

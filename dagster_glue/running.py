@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,6 @@ from dagster_glue.clusters.base import ClusterAccess
 from dagster_glue.clusters.hetjob import components_in
 from dagster_glue.dashboard import dashboard_command, dashboard_metadata
 from dagster_glue.ending import Ending, telling_the_kind
-from dagster_glue.jobs.client import JobsApi
 from dagster_glue.jobs.handles import retried_runs
 from dagster_glue.jobs.options import RunOptions
 from dagster_glue.jobs.request import EntrypointResources
@@ -25,14 +24,12 @@ from dagster_glue.metadata import (
     footprint_metadata,
     footprint_of,
     run_metadata,
-    version_warning,
 )
 from dagster_glue.metrics import Window
 from dagster_glue.modes import ExecutionMode
 from dagster_glue.payloads import payload_for
 from dagster_glue.requirements import requirement_options
 from dagster_glue.slurm import SlurmRunConfig
-from slurm_provider.errors import ConfigError
 
 if TYPE_CHECKING:
     from dagster_glue.compute import ComputeResource, Context
@@ -70,6 +67,8 @@ def run_payload(
         log_events=compute.log_events,
         all_worker_logs=compute.all_worker_logs,
         entrypoint=_entrypoint(launcher),
+        ray_version=launcher.ray_version if isinstance(launcher, RayLauncher) else None,
+        require_ray_version=isinstance(launcher, RayLauncher) and launcher.require_ray_version,
     )
     wanted = _cluster_request(compute, context, request, mode)
     begin, ending = time.time(), Ending(context)
@@ -81,7 +80,6 @@ def run_payload(
         dashboard = _dashboard(compute, cluster)
         if dashboard is not None:
             context.log.info(f"Ray's dashboard, while the cluster runs: {dashboard}")
-        _check_ray_version(launcher, cluster, context.log.warning)
         finished = run_job(
             cluster, context=context, payload=payload, extras=request.extras, options=options
         )
@@ -142,23 +140,6 @@ def _entrypoint(launcher: Launcher) -> EntrypointResources:
         memory=launcher.entrypoint_memory,
         resources=launcher.entrypoint_resources,
     )
-
-
-def _check_ray_version(
-    launcher: Launcher, cluster: ClusterAccess, warn: Callable[[str], None]
-) -> None:
-    if not isinstance(launcher, RayLauncher) or launcher.ray_version is None:
-        return
-    connection = cluster.open_jobs()
-    try:
-        found = JobsApi(connection).ray_version()
-    finally:
-        connection.close()
-    problem = version_warning(launcher.ray_version, found)
-    if problem is not None and launcher.require_ray_version:
-        raise ConfigError(problem)
-    if problem is not None:
-        warn(problem)
 
 
 def _asks_for_gpus(launcher: Launcher) -> bool:

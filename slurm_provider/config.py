@@ -78,6 +78,7 @@ class SshConfig(_Section):
     host: str = Field(description="Edge node: a name or address, or a Host of ~/.ssh/config.")
     user: str | None = Field(None, description="Login name; default: ~/.ssh/config, then yours.")
     port: int | None = Field(None, description="SSH port; default: ~/.ssh/config, then 22.")
+    config_path: str = Field("~/.ssh/config", description="SSH configuration that is honoured.")
     key_path: str | None = Field(None, description="Private key; default: agent, ~/.ssh/config.")
     jump_host: str | None = Field(
         None, description="`user@host:port` on the way; several separated by commas."

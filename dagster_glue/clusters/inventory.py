@@ -91,8 +91,7 @@ def end_slurm_cluster(place: Place, cluster_id: str) -> None:
         there = [sighting.name for sighting in place.look()]
         if cluster_id not in there:
             raise _unknown(cluster_id, there)
-        place.handle(cluster_id).down()
-        place.transport.remove_tree(place.directory(cluster_id))  # also one that was never made
+        place.remove(cluster_id)
 
 
 def local_runtimes() -> list[ClusterInfo]:

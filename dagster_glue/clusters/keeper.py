@@ -21,27 +21,39 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from types import FrameType
-from typing import Any
+from typing import IO, Any
 
 START_TIMEOUT_S = 120.0
 _POLL_S = 0.1
 _USERS_POLL_S = 0.5
 _STOP_S = 10.0
 _BUSY_POLL_S = 3.0  # between questions to Ray whether jobs still run, once nobody uses it
+_SILENT_TIMES = 20  # without an answer to that, before it is taken for a no
+_CLAIM_S = 2.0  # a look whether a keeper lives is in the way for a moment
 _PR_SET_PDEATHSIG = 1
 
 
 def main(directory: str) -> int:
     with open(os.path.join(directory, "keeper"), "w") as own, _terminated() as stop:
-        try:
-            fcntl.flock(own, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        if not _claimed(own):
             return 0  # another one was faster
         path = os.path.join(directory, "spec.json")
         with open(path) as file:
             spec = json.load(file)
         os.unlink(path)  # it holds the user's environment
         return _keep(directory, spec, stop)
+
+
+def _claimed(own: IO[str]) -> bool:
+    deadline = time.monotonic() + _CLAIM_S
+    while True:
+        try:
+            fcntl.flock(own, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except OSError:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.01)
 
 
 def _keep(directory: str, spec: dict[str, Any], stop: list[int]) -> int:
@@ -93,6 +105,7 @@ def _watch(
     """Return when Ray has to go; with the users' lock held if nobody uses it."""
     users = open(os.path.join(directory, "users"), "a")  # held until this process ends
     unused_since: float | None = None
+    silences = 0
     while ray.poll() is None and not stop:
         time.sleep(_USERS_POLL_S)
         try:
@@ -103,18 +116,21 @@ def _watch(
         now = time.monotonic()
         unused_since = now if unused_since is None else unused_since
         if now - unused_since >= spec["idle_grace_s"]:
-            if not _has_jobs(spec):
+            has_jobs = _has_jobs(spec)
+            silences = silences + 1 if has_jobs is None else 0
+            if has_jobs is False or silences >= _SILENT_TIMES:
                 return
             unused_since = now - spec["idle_grace_s"] + _BUSY_POLL_S
         fcntl.flock(users, fcntl.LOCK_UN)
 
 
-def _has_jobs(spec: dict[str, Any]) -> bool:
-    """A job whose Dagster process was killed goes on; the retried step will ask for it."""
+def _has_jobs(spec: dict[str, Any]) -> bool | None:
+    """A job whose Dagster process was killed goes on; the retried step will ask for it. None: Ray
+    did not answer, perhaps because the job keeps this machine busy."""
     try:
         jobs = _ask(spec, "/api/jobs/")
     except (OSError, ValueError):
-        return False
+        return None
     return any(job.get("status") in ("PENDING", "RUNNING") for job in jobs)
 
 

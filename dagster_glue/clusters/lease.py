@@ -22,6 +22,8 @@ logger = logging.getLogger(__name__)
 # An outage shorter than this costs nothing; a killed process holds its cluster no longer.
 TTL_S = 600.0
 _RENEW_S = 60.0
+_TIDY = 'rmdir -- "$1/leases" "$1" 2> /dev/null; :'
+_TIMEOUT_S = 60.0
 HAND_OVER_S = 1800.0
 """A code location that restarts, and the retry of its steps, take minutes."""
 
@@ -29,6 +31,11 @@ HAND_OVER_S = 1800.0
 def lease_key(run_id: str, step_key: str) -> str:
     """What the names of a step's leases begin with, in all its attempts."""
     return hashlib.sha256(f"{run_id}/{step_key}".encode()).hexdigest()[:10]
+
+
+def tidy(transport: Transport, cluster_dir: str) -> None:
+    """Remove the folders that a lease alone has made. Raises TransportError."""
+    transport.run(["sh", "-c", _TIDY, "sh", cluster_dir], timeout_s=_TIMEOUT_S)
 
 
 class Lease:

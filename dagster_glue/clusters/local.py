@@ -80,6 +80,9 @@ class LocalCluster:
         _hold(home)
         with open(os.path.join(home, "starting"), "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
+            # A keeper without a state starts Ray for somebody who was killed, or is clearing up.
+            while _keeper_lives(home) and _state(home) is None:
+                time.sleep(_POLL_S)
             if _state(home) is None:
                 _launch(home, options, ray_args, env or {}, idle_grace_s)
         return cls(home, os.path.abspath(work_dir or _default_runs()))

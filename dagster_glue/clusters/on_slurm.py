@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import time
+
 from dagster_glue.clusters.base import ClusterGone, JobsConnection
 from slurm_provider.api import ClusterHandle
+from slurm_provider.errors import ClusterError
 from slurm_provider.fleet.ledger import Node
 from slurm_provider.slurm import SlurmClient
-from slurm_provider.transport import Transport
+from slurm_provider.transport import LocalTransport, Transport
+
+_TIMEOUT_S = 30.0
 
 
 class SlurmCluster:
@@ -56,6 +61,19 @@ class SlurmCluster:
         """Like ``evidence``, and Slurm's job ids of all that the cluster had; of a shared one,
         without those that had ended before ``since``, in epoch seconds."""
         return self._cluster.history(since if self.is_shared else None)
+
+    def clock_offset_s(self) -> float:
+        """How far the clock where Slurm's commands run is ahead of this machine's.
+
+        Raises ClusterError, TransportError.
+        """
+        if isinstance(self.transport(), LocalTransport):
+            return 0.0
+        done = self.transport().run(["date", "+%s.%N"], timeout_s=_TIMEOUT_S)
+        try:
+            return float(done.stdout) - time.time()
+        except ValueError:
+            raise ClusterError(f"`date` on {self.transport().label} gave no time") from None
 
     @property
     def slurm(self) -> SlurmClient:

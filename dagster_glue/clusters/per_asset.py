@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from dagster_glue.clusters.lease import HAND_OVER_S, Lease
+from dagster_glue.clusters.lease import HAND_OVER_S, Lease, tidy
 from dagster_glue.clusters.on_slurm import SlurmCluster
 from dagster_glue.clusters.start_logs import keeping_start_logs
 from dagster_glue.clusters.waiting import QueueWait, await_host
@@ -54,9 +54,7 @@ def cluster_for_asset(
     SlurmError or TransportError.
     """
     cluster = RayCluster(config, transport)
-    # First: from its first moment on, the head looks for somebody who wants it.
-    lease = Lease(transport, cluster.directory, run_id, step_key)
-    lease.take()
+    lease = _leased(cluster, run_id, step_key)
     try:
         with keeping_start_logs(cluster, work_dir):
             _up(cluster, log, QueueWait(queue_timeout_s))
@@ -73,13 +71,33 @@ def cluster_for_asset(
         _take_down(cluster, lease, log)
 
 
+def _leased(cluster: RayCluster, run_id: str, step_key: str) -> Lease:
+    """First: from its first moment on, the head looks for somebody who wants it."""
+    while True:
+        lease = Lease(cluster.transport, cluster.directory, run_id, step_key)
+        lease.take()
+        try:
+            # After the lease, see agent/head.py: with no tombstone now, the head sees the lease.
+            names = cluster.transport.list_dir(cluster.directory)
+            if "closing" not in names or "cluster.json" not in names:
+                return lease
+        except FileNotFoundError:
+            pass  # a head that left has removed the folder just now
+        except BaseException:
+            lease.give_back()
+            raise
+        lease.give_back()
+        cluster.down()  # what is left of it
+
+
 def _take_down(cluster: RayCluster, lease: Lease, log: Callable[[str], None]) -> None:
     """What the payload did stands, so a cluster that stays is said and not raised; without a
     lease it goes by itself."""
     lease.give_back()
     try:
         cluster.down()
-    except (ClusterError, SlurmError, TransportError) as error:
+        tidy(cluster.transport, cluster.directory)  # of one that was never made
+    except (ClusterError, SlurmError, TransportError, OSError) as error:
         log(
             f"Cluster {cluster.name} is not gone ({error}); "
             f"compute.cleanup_cluster({cluster.name!r}) tries again"

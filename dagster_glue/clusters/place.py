@@ -47,6 +47,14 @@ class Place:
         section = {**self.provider, "cluster_dir": self.directory(name)}
         return ClusterHandle(section, name, self.transport)
 
+    def remove(self, name: str) -> None:
+        """End a cluster and remove its folder, also of one that was never made. Raises ConfigError,
+        ClusterError, SlurmError, TransportError, OSError."""
+        handle = self.handle(name)
+        handle.down()
+        if not self.provider.get("keep_logs"):
+            self.transport.remove_tree(handle.directory)
+
     def look(self) -> list[Sighting]:
         """All its clusters. Raises ClusterError, SlurmError, TransportError."""
         clusters = self.provider.get("defaults", {}).get("clusters")

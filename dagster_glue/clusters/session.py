@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dagster_glue.clusters.choice import Wish, choose, free_names
-from dagster_glue.clusters.lease import HAND_OVER_S, Lease
+from dagster_glue.clusters.lease import HAND_OVER_S, Lease, tidy
 from dagster_glue.clusters.on_slurm import SlurmCluster
 from dagster_glue.clusters.place import Place
 from dagster_glue.clusters.shape import config_of
@@ -27,10 +27,7 @@ from slurm_provider.slurm import SlurmError
 from slurm_provider.transport import TransportError
 
 _LOOK_AGAIN_S = 1.0
-_TIMEOUT_S = 60.0
 _NO_ANSWER = (ClusterError, SlurmError, TransportError, OSError)
-
-_TIDY = 'rmdir -- "$1/leases" "$1" 2> /dev/null; :'
 
 
 @contextmanager
@@ -112,8 +109,6 @@ class _Session:
                 if is_other_s and self._wait.is_wanted():
                     self._log(f"Cluster {held.name} did not come up ({error}); looking for another")
                     continue
-                if isinstance(error, ClusterError):
-                    raise self._wait.explained(error, held.name) from error
                 raise
             self._give_up(held)
 
@@ -143,9 +138,12 @@ class _Session:
             names = self._place.transport.list_dir(directory)
         except FileNotFoundError:  # it was removed in between
             names = []
+        except BaseException:
+            lease.give_back()  # this process may live on, and would renew it
+            raise
         if "closing" in names or "cluster.json" not in names:
             lease.give_back()
-            self._tidy(directory)
+            tidy(self._place.transport, directory)
             return None
         head = found.folder.head
         is_up = head is not None and any(
@@ -170,7 +168,7 @@ class _Session:
             if before.is_certain or head_is_silent(
                 self._place.transport, self._place.clusters_dir, before
             ):
-                self._remove(name)
+                self._place.remove(name)
                 return name
             if not before.folder.is_closing:
                 return None  # the queue does not show it, but it gives signs of life
@@ -190,19 +188,15 @@ class _Session:
             data = json.dumps(wish.descriptor(), indent=1).encode()
             place.transport.write_file(f"{directory}/{SESSION_FILE}", data, mode=0o600)
             if not is_ours():
-                raise ClusterError(f"the lock for making cluster {name!r} was lost; try again")
+                lease.give_back()  # and no more: whoever has the lock may be making this cluster
+                return None
             cluster.request_head()
         except BaseException:
             lease.give_back()
-            self._remove(name)
+            self._place.remove(name)
             raise
         self._log(f"Cluster {name} of session {wish.session} is asked for")
         return _Held(name, lease, wish.shape_to_make, is_up=False, is_ours=True)
-
-    def _remove(self, name: str) -> None:
-        handle = self._place.handle(name)
-        handle.down()
-        self._place.transport.remove_tree(handle.directory)  # also one that was never made
 
     # -- starting --------------------------------------------------------------------------
 
@@ -217,7 +211,10 @@ class _Session:
         if not heads:
             return False
         with keeping_start_logs(cluster, place.runs_dir):
-            await_host(cluster, heads[0], self._log, self._wait)
+            try:
+                await_host(cluster, heads[0], self._log, self._wait)
+            except ClusterError as error:
+                raise self._wait.explained(error, held.name) from error
             with place.lock(f"start-{held.name}").held():
                 head = cluster.start_ray(heads[0])
         self._log(f"Cluster {held.name}: Ray runs on {head.host} (Slurm job {head.job_id})")
@@ -232,7 +229,7 @@ class _Session:
                     folder = sighting.folder
                     is_wanted = any(lease.is_alive for lease in folder.leases)
                     if folder.name == held.name and folder.head is None and not is_wanted:
-                        self._remove(held.name)
+                        self._place.remove(held.name)
         except _NO_ANSWER as error:
             self._log(
                 f"Cluster {held.name} is not gone ({error}); "
@@ -244,7 +241,3 @@ class _Session:
     def _config(self, name: str) -> dict[str, Any]:
         place = self._place
         return config_of(self._wish.shape_to_make, name, place.directory(name), place.ssh)
-
-    def _tidy(self, directory: str) -> None:
-        """A lease in a folder that was removed just before has made it anew."""
-        self._place.transport.run(["sh", "-c", _TIDY, "sh", directory], timeout_s=_TIMEOUT_S)

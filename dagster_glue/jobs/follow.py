@@ -18,10 +18,11 @@ from slurm_provider.fleet.ledger import Node
 
 _FASTEST_S = 0.1
 _SLOWEST_S = 2.0
-_SLOWEST_SHARE = 0.05  # of the time so far: a short job's end is to be noticed soon
+_SLOWEST_SHARE = 0.02  # of the time so far: a short job's end is to be noticed soon
 _STATUS_S = 1.0  # between questions to Ray while the job runs
 _ASK_SLURM_AFTER_S = 15.0
 _ASK_SLURM_EVERY_S = 30.0
+_ASK_SLURM_ENDED_S = 3.0  # after and between, where the payload has ended: mostly with the head
 _ENDED_TRUSTED_S = 20.0  # Ray's own word is waited for so long once the payload has ended
 _UNKNOWN_TIMES = 3  # "no such job", before it is believed
 # After the end. An NFS client believes its cached attributes for up to 60 s by default.
@@ -128,13 +129,14 @@ class Follower:
             self._ended_since = self._ended_since or now
             if now - self._ended_since > _ENDED_TRUSTED_S:
                 return End(None)
-        return self._ask_slurm()
+        return self._ask_slurm(has_ended=has_ended)
 
-    def _ask_slurm(self) -> End | None:
+    def _ask_slurm(self, *, has_ended: bool) -> End | None:
         now = self._clock()
-        if self._link.outage.duration_s < _ASK_SLURM_AFTER_S or now < self._next_evidence:
+        after_s = _ASK_SLURM_ENDED_S if has_ended else _ASK_SLURM_AFTER_S
+        if self._link.outage.duration_s < after_s or now < self._next_evidence:
             return None
-        self._next_evidence = now + _ASK_SLURM_EVERY_S
+        self._next_evidence = now + (_ASK_SLURM_ENDED_S if has_ended else _ASK_SLURM_EVERY_S)
         nodes = self._nodes()
         heads = [node for node in nodes if node.kind == "head"]
         if not heads or any(node.ended is None for node in heads):

@@ -131,10 +131,13 @@ class Launch:
         found = self._insist(lambda api: api.ray_version())
         if found == expected:
             return
-        words = f"cluster {self._cluster.cluster_id} runs Ray {found}, and ray_version={expected!r}"
+        words = (
+            f"RayLauncher.ray_version is {expected}, the Ray of cluster {self._cluster.cluster_id} "
+            f"is {found}: change one of the two"
+        )
         if self._options.require_ray_version:
-            raise JobRefused(f"{words}: change the one or the other")
-        self._context.log.warning(f"{words}; going on with {found}")
+            raise JobRefused(words)
+        self._context.log.warning(f"{words} (with require_ray_version=True this is an error)")
 
     def _records(self, name: str) -> Iterator[JobRecord]:
         """The job of this name, and those that had to be numbered on."""

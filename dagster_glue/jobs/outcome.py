@@ -100,7 +100,7 @@ _NODE_ERRORS = (
     "ObjectLostError", "OwnerDiedError", "NodeDied",
 )  # fmt: skip
 _IMPORT_ERRORS = ("ModuleNotFoundError", "No module named")
-_SIGKILL = 9
+_SIGKILL, _SIGTERM = 9, 15
 
 
 def judge(evidence: Evidence, *, strict: bool) -> tuple[str, FailureKind | None, str]:
@@ -123,6 +123,11 @@ def judge(evidence: Evidence, *, strict: bool) -> tuple[str, FailureKind | None,
     return ("failed", *_failure(evidence, exit_code))
 
 
+def was_ended_from_outside(ended: Ended | None) -> bool:
+    """Whether the payload got one of the signals by which Slurm ends a job."""
+    return _was_ended_by(ended, _SIGTERM) or _was_ended_by(ended, _SIGKILL)
+
+
 def _failure(evidence: Evidence, exit_code: int | None) -> tuple[FailureKind, str]:
     record, ended = evidence.record, evidence.ended
     said = _exception_text(evidence.pipes.exception) or evidence.tail
@@ -135,14 +140,14 @@ def _failure(evidence: Evidence, exit_code: int | None) -> tuple[FailureKind, st
             kind = _kind_of(nodes)
         assert record is not None
         return kind, f"{_lead(kind)}: {record.message.strip()}{node_words}"
-    was_killed = ended is not None and (ended.signal == _SIGKILL or ended.exit_code == 137)
+    was_killed = _was_ended_by(ended, _SIGKILL)
     # A kernel kill elsewhere in the same Slurm job explains nothing if the payload's own exception
     # tells another story.
     has_own_story = not was_killed and evidence.pipes.exception is not None
     kernel_kill = ended is not None and ended.oom_kills > 0 and not has_own_story
     if kernel_kill or _mentions(said, _MEMORY_ERRORS):
         kind = FailureKind.OUT_OF_MEMORY
-    elif nodes and (_mentions(said, _NODE_ERRORS) or was_killed):
+    elif nodes and (_mentions(said, _NODE_ERRORS) or was_ended_from_outside(ended)):
         kind = _kind_of(nodes)
     elif exit_code in (126, 127) or _mentions(said, _IMPORT_ERRORS):
         kind = FailureKind.ENVIRONMENT
@@ -156,6 +161,10 @@ def _failure(evidence: Evidence, exit_code: int | None) -> tuple[FailureKind, st
     if exit_code is None and record is not None and record.message:
         how = record.message.strip()
     return kind, _with_output(f"{_lead(kind)} ({how}){node_words}", evidence)
+
+
+def _was_ended_by(ended: Ended | None, signum: int) -> bool:
+    return ended is not None and (ended.signal == signum or ended.exit_code == 128 + signum)
 
 
 def _exit_code(evidence: Evidence) -> int | None:
@@ -197,10 +206,16 @@ def _kind_of(nodes: Sequence[Node]) -> FailureKind:
 
 
 def _abnormal(nodes: Sequence[Node], since: float | None) -> list[Node]:
-    """Ended by other than their own will, while the job ran."""
+    """Ended by other than their own will, while the job ran.
+
+    A worker that was cancelled is one that Ray did not need any more.
+    """
     found = []
     for node in nodes:
-        if node.ended is None or node.job is None or node.job.state not in _BY_STATE:
+        if node.ended is None or node.job is None:
+            continue
+        was_cancelled = node.kind == "head" and node.job.state is JobState.CANCELLED
+        if not was_cancelled and node.job.state not in _BY_STATE:
             continue
         if since is None or node.job.end_time is None or node.job.end_time >= since:
             found.append(node)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,7 +26,14 @@ from dagster_glue.jobs.handles import Context
 from dagster_glue.jobs.launch import Launch
 from dagster_glue.jobs.link import MAY_PASS, JobsLink
 from dagster_glue.jobs.options import RunOptions
-from dagster_glue.jobs.outcome import Evidence, FailureKind, JobOutcome, PipesReport, judge
+from dagster_glue.jobs.outcome import (
+    Evidence,
+    FailureKind,
+    JobOutcome,
+    PipesReport,
+    judge,
+    was_ended_from_outside,
+)
 from dagster_glue.jobs.output import DriverOutput
 from dagster_glue.jobs.package import build_package
 from dagster_glue.jobs.payload import Payload
@@ -33,6 +41,10 @@ from dagster_glue.jobs.run_folder import RunFolder
 from dagster_glue.jobs.source import Ended, FolderSource, LogSource, Source
 from dagster_glue.jobs.step import CancelWatch, StepCancelled
 from dagster_glue.pipes.reader import GivenContext, RunMessageReader
+from slurm_provider.fleet.ledger import Node
+
+_HEAD_ENDS_S = 40.0  # Slurm's KillWait is 30 s by default
+_LOOK_AGAIN_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -191,12 +203,7 @@ class _Run:
         end: End,
         is_adopted: bool,
     ) -> JobOutcome:
-        record, nodes = end.record, list(end.nodes)
-        if not nodes and (record is None or record.status == "FAILED"):
-            try:
-                nodes = self._cluster.evidence()
-            except MAY_PASS as error:
-                self._context.log.warning(f"Slurm does not say how the nodes ended: {error}")
+        record, nodes = end.record, self._nodes(end, ended)
         pipes = PipesReport(
             reader.has_opened, reader.has_closed, tuple(reader.problems), reader.exception
         )
@@ -215,6 +222,26 @@ class _Run:
             ray_logs_path=folder.ray_logs_path if folder else None,
             was_adopted=is_adopted,
         )
+
+    def _nodes(self, end: End, ended: Ended | None) -> list[Node]:
+        """By Slurm's word, where that may explain a failure."""
+        nodes = list(end.nodes)
+        if nodes or (end.record is not None and end.record.status != "FAILED"):
+            return nodes
+        # Slurm ends the payload first; the head's job may be seconds from its own end.
+        is_due = end.record is None and was_ended_from_outside(ended)
+        deadline = time.monotonic() + (_HEAD_ENDS_S if is_due else 0)
+        try:
+            while True:
+                nodes = self._cluster.evidence()
+                heads = [node for node in nodes if node.kind == "head"]
+                if not heads or any(node.ended for node in heads) or time.monotonic() >= deadline:
+                    return nodes
+                self._watch.check()
+                time.sleep(_LOOK_AGAIN_S)
+        except MAY_PASS as error:
+            self._context.log.warning(f"Slurm does not say how the nodes ended: {error}")
+            return nodes
 
 
 def _reader(folder: RunFolder | None) -> RunMessageReader:

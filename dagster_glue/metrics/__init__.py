@@ -4,7 +4,7 @@ from dagster_glue.metrics.fetch import WAIT_S, Fetched, fetch_records
 from dagster_glue.metrics.metadata import usage_metadata
 from dagster_glue.metrics.unaccounted import measure_unaccounted
 from dagster_glue.metrics.usage import Figure, JobUsage, Usage, Window, measure
-from dagster_glue.metrics.workers import WorkerSampler, samples_of_jobs, worker_plot
+from dagster_glue.metrics.workers import samples_of_jobs, worker_plot
 
 __all__ = [
     "WAIT_S",
@@ -13,7 +13,6 @@ __all__ = [
     "JobUsage",
     "Usage",
     "Window",
-    "WorkerSampler",
     "fetch_records",
     "measure",
     "measure_unaccounted",

@@ -21,6 +21,9 @@ class Window:
     start: float
     end: float
 
+    def shifted(self, by_s: float) -> Window:
+        return Window(self.start + by_s, self.end + by_s)
+
     def overlap_s(self, start: float, end: float) -> float:
         return max(0.0, min(end, self.end) - max(start, self.start))
 

@@ -1,14 +1,11 @@
-"""How many workers there were over time: sampled while a run lasts, drawn as a small picture."""
+"""How many workers there were over time, from accounting, drawn as a small picture."""
 
 from __future__ import annotations
 
 import base64
 import html
 import math
-import threading
-import time
-from collections.abc import Callable, Iterable, Sequence
-from types import TracebackType
+from collections.abc import Iterable, Sequence
 
 import dagster as dg
 
@@ -17,63 +14,19 @@ from slurm_provider.slurm import JobRecord
 Sample = tuple[float, int]
 """(epoch seconds, workers from then on)."""
 
-_INTERVAL_S = 10.0
 _WIDTH, _HEIGHT = 480, 140
 _LEFT, _RIGHT, _TOP, _BOTTOM = 36, 12, 10, 28
 _TICKS = 4
 
 
-class WorkerSampler:
-    """Asks ``count`` every ``interval_s`` seconds while the block lasts.
-
-    A count that raises is no sample: the last one stands until there is an answer.
-    """
-
-    def __init__(self, count: Callable[[], int], interval_s: float = _INTERVAL_S) -> None:
-        self._count = count
-        self._interval_s = interval_s
-        self._ended = threading.Event()
-        self._samples: list[Sample] = []
-        self._thread = threading.Thread(target=self._run, name="worker-sampler", daemon=True)
-
-    def __enter__(self) -> WorkerSampler:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._ended.set()
-        self._thread.join()
-
-    @property
-    def samples(self) -> list[Sample]:
-        """Those so far; the last one is of the end once the block is left."""
-        return list(self._samples)
-
-    def _run(self) -> None:
-        while True:
-            is_last = self._ended.is_set()
-            try:
-                self._samples.append((time.time(), self._count()))
-            except Exception:  # the plot is not worth a run
-                pass
-            if is_last:
-                return
-            self._ended.wait(self._interval_s)
-
-
 def samples_of_jobs(workers: Iterable[JobRecord], start: float, end: float) -> list[Sample]:
-    """The same from accounting: workers whose jobs ran, between two points in time."""
+    """Workers whose jobs ran, between two points in time."""
     changes: list[Sample] = []
     for record in workers:
         if record.start_time is None:
             continue
         over = end if record.end_time is None else record.end_time
-        if over <= start or record.start_time >= end:
+        if over <= max(start, record.start_time) or record.start_time >= end:
             continue
         changes.append((max(start, record.start_time), 1))
         if over < end:

@@ -17,7 +17,10 @@ lock_is_ours() { [ "$(cat "$folder/$key.lock/owner" 2> /dev/null)" = "$1" ]; }
 
 lock_take() {
     mkdir "$folder/$key.lock" 2> /dev/null || return 1
-    echo "$1" > "$folder/$key.lock/owner"
+    echo "$1" > "$folder/$key.lock/owner" && return
+    [ -e "$folder/$key.lock" ] || return 1 # seized in between
+    rm -rf "$folder/$key.lock"
+    exit 1
 }
 
 # lock_claim TOKEN EXPIRY_S -> claimed | seized (from a holder that is gone) | busy SECONDS
@@ -26,6 +29,10 @@ lock_claim() {
     if lock_take "$1"; then
         echo claimed
         return
+    fi
+    if [ ! -e "$folder/$key.lock" ]; then
+        # It was released just now, or nobody can make one: then this says why.
+        mkdir "$folder/.try.$1" && rmdir "$folder/.try.$1" || exit 1
     fi
     # Between mkdir and the owner's file there is only the folder.
     seconds=$(lock_age "$folder/$key.lock/owner" || lock_age "$folder/$key.lock" || echo 0)

@@ -58,15 +58,20 @@ class OtherComponents:
                 self._ended[number] = now
         for number, at in list(self._ended.items()):
             release = self._releases.get(number)
-            if release is not None and release.poll() == 0:
+            code = None if release is None else release.poll()
+            if release is not None and code is not None:
+                self._node.spared.discard(release.pid)
+            if code == 0:
                 del self._ended[number], self._releases[number]
-            elif now >= at and (release is None or release.poll() is not None):
+            elif now >= at and (release is None or code is not None):
                 self._ended[number] = now + _RELEASE_AGAIN_S
                 job = f"{os.environ['SLURM_JOB_ID']}+{number}"
                 # As a child: a controller that is away must not hold up the head.
-                self._releases[number] = subprocess.Popen(
+                release = subprocess.Popen(
                     ["scancel", job], stdin=subprocess.DEVNULL, start_new_session=True
                 )
+                self._releases[number] = release
+                self._node.spared.add(release.pid)
 
     def _start(self, component: Component, launch: str, index: int) -> subprocess.Popen[bytes]:
         paths = self._node.paths

@@ -8,6 +8,8 @@ import os
 import tempfile
 from typing import Any
 
+from slurm_provider.cluster_paths import ClusterPaths
+
 
 def write_json(path: str, value: Any) -> None:
     """Write by temporary file and rename (0600): a reader sees the old or the new content."""
@@ -37,3 +39,17 @@ def read_json(path: str) -> Any | None:
             return json.load(file)
     except FileNotFoundError:
         return None
+
+
+def is_closing(paths: ClusterPaths) -> bool:
+    """Whether the cluster is being taken down: its tombstone is there, or its folder is not.
+
+    Listed, because an NFS client remembers for a minute that a name was missing. A file system
+    that gives no answer is no evidence.
+    """
+    try:
+        return os.path.basename(paths.closing) in os.listdir(paths.root)
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False

@@ -13,12 +13,16 @@ import shutil
 import signal
 import time
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from slurm_provider.agent.components import OtherComponents
-from slurm_provider.agent.files import read_json, write_json, write_text
+from slurm_provider.agent.files import is_closing, read_json, write_json, write_text
 from slurm_provider.agent.leases import LeaseWatch, read_leases
 from slurm_provider.agent.node import Node, RayRuntime
 from slurm_provider.agent.ray_start import head_options, metrics_port
+
+if TYPE_CHECKING:
+    from slurm_provider.slurm import SlurmClient
 
 _FAST_POLL_S = 0.05  # while `ray up` is at work; a listing of one folder
 _SLOW_POLL_S = 0.5
@@ -26,7 +30,12 @@ _FAST_FOR_S = 60.0
 _HEARTBEAT_S = 10.0
 _LEASE_POLL_S = 2.0
 _LOGS_POLL_S = 5.0
-_WITHDRAW_TIMEOUT_S = 3.0  # Slurm kills us KillWait after SIGTERM
+# So long other nodes write a last report. An NFS client keeps our open log until we have ended.
+_TIDY_S = 10.0
+_TIDY_PAUSE_S = 0.1
+_KILL_TIMEOUT_S = 3.0  # for each question: Slurm kills us KillWait after SIGTERM
+_ASK_TIMEOUT_S = 30.0
+_WITHDRAW_AGAIN_S = (1.0, 5.0, 30.0, 60.0)  # where nobody kills us: slurmctld may be restarting
 _RESTARTS = 3  # of a Ray that died by itself, within the window
 _RESTART_WINDOW_S = 600.0
 
@@ -80,10 +89,10 @@ class Head:
                 _FAST_POLL_S if time.monotonic() < fast_until else _SLOW_POLL_S
             )
             if signums & {signal.SIGTERM, signal.SIGINT}:
-                if not os.path.exists(self._paths.closing):
-                    self._withdraw_workers()
+                if not is_closing(self._paths):
+                    self._withdraw_workers(_KILL_TIMEOUT_S)
                 return self._leave("stopped by Slurm")
-            if os.path.exists(self._paths.closing) or not os.path.isdir(self._paths.root):
+            if is_closing(self._paths):
                 return self._leave("the cluster is being taken down")
             if os.path.exists(self._paths.stop(node.spec.node_id)):
                 return self._leave("stopped")
@@ -100,7 +109,8 @@ class Head:
                 node.keep_logs_of_failed_runs()
             if time.monotonic() > next_heartbeat:
                 next_heartbeat = time.monotonic() + _HEARTBEAT_S
-                node.report(heartbeat=time.time())
+                with contextlib.suppress(OSError):  # the next one may be heard
+                    node.report(heartbeat=time.time())
 
     def _is_unwanted(self) -> bool:
         now = time.monotonic()
@@ -122,21 +132,46 @@ class Head:
 
     def _abandon(self) -> int:
         """Nobody holds a lease any more: take the whole cluster down, as `ray down` would."""
-        self._withdraw_workers()
         code = self._leave("nobody holds a lease on the cluster any more")
-        for name in os.listdir(self._paths.root):
-            if name != "logs" or not self._node.spec.values.get("keep_logs"):
-                path = os.path.join(self._paths.root, name)
-                shutil.rmtree(path) if os.path.isdir(path) else os.unlink(path)
-        with contextlib.suppress(OSError):
-            os.rmdir(self._paths.root)  # stays if the logs do
+        pauses_s = list(_WITHDRAW_AGAIN_S)
+        while not self._withdraw_workers(_ASK_TIMEOUT_S):
+            if not pauses_s:
+                return code  # the folder stays: by it the jobs are found and ended
+            time.sleep(pauses_s.pop(0))
+        self._remove_directory()
         return code
 
+    def _remove_directory(self) -> None:
+        """Identity and tombstone last: as long as anything is removed here, who takes a lease has
+        to see them (see _closes), and nobody may make a cluster of this name."""
+        root = self._paths.root
+        kept = {os.path.basename(path) for path in (self._paths.identity, self._paths.closing)}
+        if self._node.spec.values.get("keep_logs"):
+            kept.add("logs")
+        deadline = time.monotonic() + _TIDY_S
+        with contextlib.suppress(FileNotFoundError):  # somebody else removes it
+            while left := set(os.listdir(root)) - kept:
+                for name in left:
+                    path = os.path.join(root, name)
+                    if os.path.isdir(path):
+                        shutil.rmtree(path, ignore_errors=True)
+                    else:
+                        with contextlib.suppress(OSError):
+                            os.unlink(path)
+                if time.monotonic() > deadline:
+                    break
+                time.sleep(_TIDY_PAUSE_S)
+            os.unlink(self._paths.identity)
+            os.unlink(self._paths.closing)
+        with contextlib.suppress(OSError):
+            os.rmdir(root)  # stays if the logs do
+
     def _take_request(self) -> bool:
-        names = sorted(
-            name for name in os.listdir(self._requests)
-            if name.endswith(".json") and name not in self._seen
-        )  # fmt: skip
+        try:
+            listed = os.listdir(self._requests)
+        except OSError:
+            return False  # no answer now; is_closing tells a folder that is gone
+        names = sorted(name for name in listed if name.endswith(".json") and name not in self._seen)
         if not names:
             return False
         self._seen.add(names[0])
@@ -225,15 +260,19 @@ class Head:
             self._runtime = None
             self._node.report(state="ready")
 
-    def _withdraw_workers(self) -> None:
-        """Without a head nobody needs them: running ones would notice, queued ones would not."""
-        from slurm_provider.fleet.identity import WORKER, parse_job_name
-        from slurm_provider.slurm import SlurmClient, SlurmError
-        from slurm_provider.transport import LocalTransport
+    def _withdraw_workers(self, timeout_s: float) -> bool:
+        """Without a head nobody needs them: running ones would notice, queued ones would not.
 
-        uuid = (read_json(self._paths.identity) or {}).get("uuid")
-        client = SlurmClient(LocalTransport(), timeout_s=_WITHDRAW_TIMEOUT_S)
+        False if Slurm did not answer, in ``timeout_s`` seconds for each question.
+        """
+        from slurm_provider.errors import ClusterError, ConfigError
+        from slurm_provider.fleet.identity import WORKER, parse_job_name
+        from slurm_provider.slurm import SlurmError
+        from slurm_provider.transport import TransportError
+
         try:
+            uuid = (read_json(self._paths.identity) or {}).get("uuid")
+            client = self._slurm(timeout_s)
             workers = [
                 job.job_id
                 for job in client.queue()
@@ -244,8 +283,25 @@ class Head:
             ]
             if workers:
                 client.cancel(workers)
-        except SlurmError as error:
+        except (SlurmError, TransportError, ClusterError, ConfigError, OSError) as error:
             print(f"[agent] the workers were not withdrawn: {error}", flush=True)
+            return False
+        return True
+
+    def _slurm(self, timeout_s: float) -> SlurmClient:
+        """As the autoscaler reaches it: by SSH where compute nodes may not ask Slurm."""
+        from slurm_provider.cluster import Cluster
+        from slurm_provider.slurm import SlurmClient
+        from slurm_provider.transport import LocalTransport
+
+        config = read_json(self._node.spec.values["bootstrap_config"])
+        if config is None:  # `ray up` has not come so far
+            return SlurmClient(LocalTransport(), timeout_s=timeout_s)
+        cluster = Cluster(config["provider"], config["cluster_name"])
+        clusters = cluster.config.defaults.get("clusters")
+        return SlurmClient(
+            cluster.transport, None if clusters is None else str(clusters), timeout_s=timeout_s
+        )
 
     def _leave(self, reason: str) -> int:
         self._answer(1, reason)

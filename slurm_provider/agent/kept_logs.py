@@ -17,7 +17,8 @@ from slurm_provider.cluster_paths import ClusterPaths
 
 NODE_BYTES = 50 << 20
 FILE_BYTES = 10 << 20
-COPY_S = 10.0  # Slurm's KillWait, after which a node that leaves is killed, is often 30 s
+# For all runs together: Slurm's KillWait, after which a node that leaves is killed, is often 30 s.
+COPY_S = 10.0
 MOST_NODES = 20
 _SERVED_S = 60.0  # every node has looked by then
 _FAILED = "failed"
@@ -54,7 +55,9 @@ class LogKeeper:
         self._served: dict[str, float] = {}
 
     def look(self, scratch: str) -> None:
-        """Copy for runs that have failed since the last look."""
+        """Copy for runs that have failed since the last look; when it takes long, for the others
+        at the next look."""
+        begin = time.monotonic()
         for request, run in self._requests():
             names = _names(run)
             served = self._served.get(request)
@@ -62,16 +65,23 @@ class LogKeeper:
                 if self._is_head and time.monotonic() - served > _SERVED_S:
                     _remove(request)
             elif _FAILED in names:
+                if time.monotonic() > begin + COPY_S / 2:
+                    return
+                self._keep(scratch, run, begin + COPY_S)
                 self._served[request] = time.monotonic()
-                self._keep(scratch, run)
-            elif not names and self._is_head:
-                _remove(request)  # the run's folder was removed
+            elif self._is_head and _is_removed(run):
+                _remove(request)
 
     def leave(self, scratch: str) -> None:
         """Copy for every run that has failed or still may."""
-        for request, run in self._requests():
-            if request not in self._served and _names(run):
-                self._keep(scratch, run)
+        end = time.monotonic() + COPY_S
+        runs = [run for request, run in self._requests()
+                if request not in self._served and _names(run)]  # fmt: skip
+        for position, run in enumerate(runs):
+            now = time.monotonic()
+            if now > end:
+                return
+            self._keep(scratch, run, now + (end - now) / (len(runs) - position))
 
     def _requests(self) -> list[tuple[str, str]]:
         found = []
@@ -83,13 +93,12 @@ class LogKeeper:
                         found.append((path, file.read()))
         return found
 
-    def _keep(self, scratch: str, run: str) -> None:
+    def _keep(self, scratch: str, run: str, deadline: float) -> None:
         folder = os.path.join(run, "ray")
         if len(_names(folder)) >= MOST_NODES and not self._is_head:
             return
         target = os.path.join(folder, self._node_id)
         logs = os.path.realpath(os.path.join(scratch, "session_latest", "logs"))
-        deadline = time.monotonic() + COPY_S
         try:
             os.makedirs(target, mode=0o700, exist_ok=True)
             job_log = self._paths.log(self._node_id)
@@ -111,6 +120,17 @@ def _names(folder: str) -> list[str]:
         return os.listdir(folder)
     except OSError:
         return []
+
+
+def _is_removed(folder: str) -> bool:
+    """Only if that is certain: a file server that is away is no reason to forget a run."""
+    try:
+        os.listdir(folder)
+    except FileNotFoundError:
+        return True
+    except OSError:
+        pass
+    return False
 
 
 def _files(folder: str) -> list[LogFile]:

@@ -26,12 +26,20 @@ def become_subreaper() -> None:
 def descendants(root: int, spared: frozenset[int] = frozenset()) -> list[int]:
     """Pids of all living descendants of ``root``, parents before children; without the ``spared``
     and what is below them."""
+    return _below(root, _processes(), spared)
+
+
+def _processes() -> dict[int, tuple[str, int]]:
+    """State and parent of all processes, zombies too, by pid."""
+    pids = [int(entry) for entry in os.listdir("/proc") if entry.isdigit()]
+    return {pid: stat for pid in pids if (stat := _stat(pid)) is not None}
+
+
+def _below(root: int, processes: dict[int, tuple[str, int]], spared: frozenset[int]) -> list[int]:
     children: dict[int, list[int]] = {}
-    for entry in os.listdir("/proc"):
-        if entry.isdigit():
-            stat = _stat(int(entry))
-            if stat is not None and stat[0] != "Z":
-                children.setdefault(stat[1], []).append(int(entry))
+    for pid, (state, parent) in processes.items():
+        if state != "Z":
+            children.setdefault(parent, []).append(pid)
     found: list[int] = []
     queue = [root]
     while queue:
@@ -50,7 +58,7 @@ def is_alive(pid: int) -> bool:
 def end_descendants(root: int, *, grace_s: float, spared: frozenset[int] = frozenset()) -> None:
     """TERM every descendant of ``root``, KILL after ``grace_s`` what is still there; reap all.
 
-    The ``spared`` and what is below them live on.
+    The ``spared`` and what is below them live on, and are not reaped.
     """
     _signal_all(descendants(root, spared), signal.SIGTERM)
     deadline = time.monotonic() + grace_s
@@ -73,11 +81,14 @@ def find_descendant(root: int, name: str) -> int | None:
 
 
 def _reap_and_list(root: int, spared: frozenset[int]) -> list[int]:
+    processes = _processes()
     if root == os.getpid():
-        with contextlib.suppress(ChildProcessError):
-            while os.waitpid(-1, os.WNOHANG)[0]:
-                pass
-    return descendants(root, spared)
+        for pid, (state, parent) in processes.items():
+            # The spared have somebody who waits for them and wants to know how they ended.
+            if state == "Z" and parent == root and pid not in spared:
+                with contextlib.suppress(ChildProcessError):
+                    os.waitpid(pid, os.WNOHANG)
+    return _below(root, processes, spared)
 
 
 def _signal_all(pids: list[int], signum: int) -> None:

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Sequence
 
+from slurm_provider.agent import ray_cli
 from slurm_provider.agent.files import read_json, write_json
 from slurm_provider.agent.processes import is_alive
 from slurm_provider.agent.ray_start import merge, option_value
@@ -44,8 +45,7 @@ def start(arguments: Sequence[str]) -> int:
             "dashboard_port": option_value(merged, "--dashboard-port"),
         },
     )
-    ray = os.environ["RAY_SLURM_RAY"]
-    os.execv(ray, [ray, "start", *merged])
+    return ray_cli.run(os.environ["RAY_SLURM_RAY"], ["start", *merged], folder)
 
 
 def stop() -> int:

@@ -10,7 +10,7 @@ import sys
 import time
 from typing import Any
 
-from slurm_provider.agent.files import read_json
+from slurm_provider.agent.files import is_closing, read_json
 from slurm_provider.agent.mounts import place_mounts
 from slurm_provider.agent.node import Node, NodeError, RayRuntime
 from slurm_provider.agent.processes import find_descendant, is_alive
@@ -72,7 +72,9 @@ def _follow(node: Node, runtime: RayRuntime, head: dict[str, Any]) -> str:
             return "stopped by Slurm"
         if signal.SIGUSR2 in signums:
             return "stopped by `ray stop`"
-        if signal.SIGUSR1 in signums or (drain_at is not None and time.time() > drain_at):
+        # Joined first: Ray would refuse to drain a node that it does not know yet.
+        is_time = drain_at is not None and joined and time.time() > drain_at
+        if is_time or signal.SIGUSR1 in signums:
             drain_at = None
             _drain(node, head)
         if not joined and runtime.started.is_set():
@@ -89,7 +91,7 @@ def _follow(node: Node, runtime: RayRuntime, head: dict[str, Any]) -> str:
         if time.monotonic() > next_head_check or code is not None:
             next_head_check = time.monotonic() + _HEAD_POLL_S
             node.keep_logs_of_failed_runs()
-            if _is_closing(node):
+            if is_closing(node.paths):
                 return "the cluster is being taken down"
             if _head_changed(node, head):
                 return "head changed"
@@ -112,7 +114,7 @@ def _drain_time(node: Node) -> float | None:
 def _wait_for_head(node: Node, timeout_s: float, newer_than: str | None) -> dict[str, Any]:
     deadline = time.monotonic() + timeout_s
     while True:
-        if _is_closing(node):
+        if is_closing(node.paths):
             raise NodeError("the cluster is being taken down")
         head = read_json(node.paths.head)
         if head is not None and head["generation"] != newer_than:
@@ -123,10 +125,6 @@ def _wait_for_head(node: Node, timeout_s: float, newer_than: str | None) -> dict
             raise NodeError("stopped by Slurm")
 
 
-def _is_closing(node: Node) -> bool:
-    return os.path.exists(node.paths.closing) or not os.path.isdir(node.paths.root)
-
-
 def _head_changed(node: Node, head: dict[str, Any]) -> bool:
     current = read_json(node.paths.head)
     return current is not None and current["generation"] != head["generation"]
@@ -135,7 +133,7 @@ def _head_changed(node: Node, head: dict[str, Any]) -> bool:
 def _wait_for_change(node: Node, head: dict[str, Any]) -> bool:
     # Ray gave up on a lost head after about a minute; a restarted one may be just coming.
     deadline = time.monotonic() + _REJOIN_WAIT_S
-    while time.monotonic() < deadline and not _is_closing(node):
+    while time.monotonic() < deadline and not is_closing(node.paths):
         if _head_changed(node, head):
             return True
         if node.signals.wait(1.0) & {signal.SIGTERM, signal.SIGINT}:

@@ -43,6 +43,7 @@ _LONGEST_DELAY_S = 15.0
 @click.option("--key-path", metavar="FILE", help="With --ssh: the private key.")
 @click.option("--jump-host", metavar="HOSTS", help="With --ssh: hosts on the way.")
 @click.option("--known-hosts", metavar="FILE", help="With --ssh: host keys.")
+@click.option("--ssh-config", metavar="FILE", help="With --ssh: in place of ~/.ssh/config.")
 @click.option("--host-key-policy", metavar="POLICY", help="With --ssh: for unknown host keys.")
 def dashboard(
     config_path: str | None,
@@ -85,6 +86,8 @@ def _by_folder(folder: str, name: str | None, ssh: Mapping[str, str | None]) -> 
             user, host, port = parse_jump(place)
         except ValueError:
             raise ConfigError(f"--ssh {place!r} is not of the form user@host:port") from None
+        if "ssh_config" in given:
+            given["config_path"] = given.pop("ssh_config")
         section["ssh"] = {"host": host, "user": user, "port": port, **given}
     elif given:
         raise click.UsageError(f"--{next(iter(given)).replace('_', '-')} goes with --ssh")
@@ -103,6 +106,7 @@ class _Way:
     def open(self) -> None:
         """Raises ClusterError where no head runs; SlurmError, TransportError: perhaps later."""
         self.close()
+        self._cluster.forget()  # one that was made anew meanwhile has other jobs
         made_cluster(self._cluster)
         nodes = self._cluster.fleet.nodes()
         head = self._cluster.store.head()

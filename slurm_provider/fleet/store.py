@@ -147,6 +147,10 @@ class ClusterStore:
              "-exec", "cat", "{}", "+"],
             timeout_s=60.0,
         )  # fmt: skip
+        # Nodes come and go meanwhile; anything else may have hidden some of them.
+        problems = [line for line in done.stderr.splitlines() if "No such file" not in line]
+        if done.returncode != 0 and problems:
+            raise ClusterError(f"the reports in {self.paths.nodes} cannot be read: {problems[0]}")
         return {str(report["node_id"]): report for report in _json_values(done.stdout)}
 
     def logged_nodes(self) -> list[str]:

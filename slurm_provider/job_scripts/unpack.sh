@@ -24,7 +24,9 @@ fi
     for old in "$base"/*/; do
         old=${old%/}
         if [ -n "$(find "$old/.complete" -mtime +7 2> /dev/null)" ]; then
-            flock -n "$old/.complete" rm -rf "$old"
+            # The mark first: a removal that is killed must not leave half an environment marked whole.
+            # shellcheck disable=SC2016
+            flock -n "$old/.complete" sh -c 'rm -f "$1/.complete" && rm -rf "$1"' sh "$old"
         elif [ -d "$old" ] && [ ! -e "$old/.complete" ]; then
             rm -rf "$old"
         fi

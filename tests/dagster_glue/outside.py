@@ -231,6 +231,4 @@ def _words(entry: dg.EventLogEntry) -> str:
 
 def _ip(*commands: str, inside: int | None = None) -> None:
     where = [] if inside is None else ["nsenter", "--target", str(inside), "--net"]
-    subprocess.run(
-        [*where, "ip", "-batch", "-"], input="\n".join(commands), text=True, check=True
-    )
+    subprocess.run([*where, "ip", "-batch", "-"], input="\n".join(commands), text=True, check=True)

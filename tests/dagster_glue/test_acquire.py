@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from dagster_glue import (
 )
 from dagster_glue.acquire import ClusterRequest, acquired, local_options
 from dagster_glue.clusters.existing import ExistingCluster
+from dagster_glue.clusters.per_asset import cluster_name
 
 
 def acquire(mode: ExecutionMode, launcher: RayLauncher | None = None) -> Any:
@@ -62,6 +64,33 @@ def test_the_local_runtime_is_large_enough_for_the_default_and_the_run_s_launche
 def test_the_local_runtime_has_all_of_this_machine_where_that_is_more() -> None:
     assert "num_cpus" not in local_options([RayLauncher(num_cpus_per_node=2)], cpus_here=8)
     assert local_options([None, BashLauncher()], cpus_here=8) == {"ray_args": ()}
+
+
+class Packed(Exception):
+    """The cluster's environment was asked for."""
+
+
+class Environment:
+    def ensure(self, *arguments: Any, **options: Any) -> dict[str, str]:
+        raise Packed
+
+
+def test_a_run_that_retries_another_looks_for_its_cluster_below_the_home_folder(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("SLURM_DEPLOYMENT_BASE_PATH", raising=False)
+    earlier = tmp_path / "dagster-ray" / "clusters" / cluster_name("before", "step")
+    earlier.mkdir(parents=True)
+    (earlier / "cluster.json").write_text('{"uuid": "0123456789ab", "name": "x"}')
+    request = ClusterRequest(
+        ExecutionMode.SLURM, RayLauncher(), "run", "step", slurm=SlurmResource(),
+        environment=Environment(), retried_run_ids=["before"],
+    )  # fmt: skip
+    said: list[str] = []
+    with pytest.raises(Packed), acquired(request, said.append, lambda error: False):
+        pass
+    assert said == [f"Cluster {earlier.name} of the run that this one retries is still there"]
 
 
 def test_an_unknown_local_runtime_is_refused_with_the_names_of_those_there_are() -> None:

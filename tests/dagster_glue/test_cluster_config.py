@@ -168,6 +168,7 @@ def test_what_cannot_be_is_refused(launcher: Launcher, more: dict[str, Any], wor
         ({"ray_start_args": ["--x"]}, "closest: ray_args"),
         ({"min_workers": 3, "max_workers": 2}, "more than max_workers"),
         ({"ray_args": ["include-dashboard"]}, "not an option"),
+        ({"head_mem": "4 gigs"}, "RayLauncher.head_mem: mem: .4 gigs. is not a memory size"),
         ({"working_dir": "x", "runtime_env": {"working_dir": "y"}}, "give it once"),
         ({"head_slurm_opts": {"nodes": 2}}, "only 1"),
         ({"num_cpus_per_node": 0}, "at least 1"),

@@ -29,6 +29,7 @@ def test_without_ssh_the_clusters_folder_is_enough() -> None:
             ["--ssh", "edge", "--jump-host", "a,b", "--known-hosts", "/kh",
              "--host-key-policy", "off"],
         ),
+        ({"host": "edge", "config_path": "/etc/s"}, ["--ssh", "edge", "--ssh-config", "/etc/s"]),
         ({"host": "edge", "jump_host": "none"}, ["--ssh", "edge", "--jump-host", "none"]),
     ],
 )  # fmt: skip

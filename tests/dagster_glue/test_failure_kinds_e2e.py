@@ -18,6 +18,7 @@ from dagster_glue import (
     SlurmResource,
     SSHConnectionResource,
 )
+from tests.dagster_glue.assets import failure_of
 from tests.dagster_glue.edge import ssh_section
 from tests.sandbox_fixture import RunningSandbox, wait_for
 
@@ -34,9 +35,7 @@ with open_dagster_pipes():
     os.rename(sys.argv[1] + ".new", sys.argv[1])
     time.sleep(600)
 """
-HUNGRY = "bytearray(1 << 62)\n"
-INCOMPLETE = "import no_such_package\n"
-PIPES = "from dagster_pipes import open_dagster_pipes\nwith open_dagster_pipes():\n    "
+QUIET = "from dagster_pipes import open_dagster_pipes\nwith open_dagster_pipes():\n    pass\n"
 
 
 @pytest.fixture(scope="module")
@@ -56,30 +55,20 @@ def site(sandbox: RunningSandbox) -> Iterator[SlurmResource]:
     shutil.rmtree(base, ignore_errors=True)
 
 
-def compute_of(site: SlurmResource, mode: str = "slurm", **more: Any) -> ComputeResource:
-    return ComputeResource(mode=mode, slurm=site, **more)
+def compute_of(site: SlurmResource, **more: Any) -> ComputeResource:
+    return ComputeResource(mode="slurm", slurm=site, **more)
 
 
-def failure(
-    compute: ComputeResource, payloads: list[str], **arguments: Any
-) -> list[tuple[str, str]]:
-    """Kind and words of each payload's failure, all in one step."""
+def failure(compute: ComputeResource, payload: str, **arguments: Any) -> tuple[str, str]:
+    """Kind and words of a payload's failure."""
 
-    @dg.op(out={})
-    def failing(context) -> None:  # type: ignore[no-untyped-def]  # Dagster refuses its text
-        for payload in payloads:
-            try:
-                compute.run(context, payload, **arguments)
-            except dg.Failure as error:
-                found.append((str(error.metadata["failure_kind"].value), str(error.description)))
+    @dg.asset(name="failing")
+    def asset(context):  # type: ignore[no-untyped-def]  # Dagster refuses its text
+        compute.run(context, payload, **arguments)
 
-    @dg.job
-    def run() -> None:
-        failing()
-
-    found: list[tuple[str, str]] = []
-    assert run.execute_in_process().success
-    return found
+    result = dg.materialize([asset], raise_on_error=False)
+    found = failure_of(result, "failing")
+    return str(found.metadata["failure_kind"].value), str(found.description)
 
 
 def test_what_slurm_does_to_the_head_is_told_by_its_name(
@@ -92,9 +81,7 @@ def test_what_slurm_does_to_the_head_is_told_by_its_name(
 
     def run(kind: str, **opts: Any) -> tuple[str, str]:
         launcher = RayLauncher(num_cpus_per_node=1, max_workers=1, head_mem="1G", **opts)
-        ((told, words),) = failure(
-            compute_of(site), [f"{script} {base / kind}"], launcher=launcher
-        )
+        ((told, words),) = failure(compute_of(site), [f"{script} {base / kind}"], launcher=launcher)
         return told, words
 
     def job_of(kind: str) -> str:
@@ -105,9 +92,7 @@ def test_what_slurm_does_to_the_head_is_told_by_its_name(
     with ThreadPoolExecutor(3) as pool:
         timeout = pool.submit(run, "walltime")
         cancelled = pool.submit(run, "cancelled")
-        preempted = pool.submit(
-            run, "preempted", head_slurm_opts={**gpus, "partition": "scavenge"}
-        )
+        preempted = pool.submit(run, "preempted", head_slurm_opts={**gpus, "partition": "scavenge"})
         try:
             sandbox.run("scontrol", "update", f"JobId={job_of('walltime')}", "EndTime=now+1")
             sandbox.run("scancel", job_of("cancelled"))
@@ -125,45 +110,30 @@ def test_what_slurm_does_to_the_head_is_told_by_its_name(
                 sandbox.run("scancel", job)
 
 
-def test_memory_and_missing_packages_are_told_apart_from_the_payloads_own_mistakes(
-    site: SlurmResource, tmp_path: Path
-) -> None:
-    (tmp_path / "hungry.py").write_text(PIPES + HUNGRY)
-    (tmp_path / "incomplete.py").write_text(PIPES + INCOMPLETE)
-    names = [str(tmp_path / name) for name in ("hungry.py", "incomplete.py")]
-    memory, package = failure(compute_of(site, "slurm-session"), names)
-    assert memory[0] == "out_of_memory"
-    assert "MemoryError" in memory[1]
-    assert package[0] == "environment"
-    assert "No module named 'no_such_package'" in package[1]
-
-
 def test_what_slurm_refuses_and_an_environment_that_is_missing_leave_nothing(
     site: SlurmResource, tmp_path: Path
 ) -> None:
-    (tmp_path / "payload.py").write_text(PIPES + "pass\n")
-    names = [str(tmp_path / "payload.py")]
-    ((kind, words),) = failure(compute_of(site), names, extra_slurm_opts={"partition": "nope"})
+    (tmp_path / "payload.py").write_text(QUIET)
+    payload = str(tmp_path / "payload.py")
+    kind, words = failure(compute_of(site), payload, extra_slurm_opts={"partition": "nope"})
     assert kind == "refused"
     assert "nope" in words
-    ((kind, words),) = failure(compute_of(site, pre_deployed_env_path="/no/such"), names)
+    kind, words = failure(compute_of(site, pre_deployed_env_path="/no/such"), payload)
     assert kind == "environment"
     assert "/no/such" in words
-    assert [c for c in compute_of(site).clusters() if c.mode == "slurm"] == []
+    assert compute_of(site).clusters() == []
 
 
 def test_a_queue_that_takes_too_long_is_left(site: SlurmResource, tmp_path: Path) -> None:
-    (tmp_path / "payload.py").write_text(PIPES + "pass\n")
+    (tmp_path / "payload.py").write_text(QUIET)
 
     @dg.asset(name="late")
     def asset(context):  # type: ignore[no-untyped-def]  # Dagster refuses its text
         compute = compute_of(site, queue_timeout=3)
-        compute.run(
-            context, str(tmp_path / "payload.py"), extra_slurm_opts={"begin": "now+1hour"}
-        )
+        compute.run(context, str(tmp_path / "payload.py"), extra_slurm_opts={"begin": "now+1hour"})
 
     result = dg.materialize([asset], raise_on_error=False)
     data = result.failure_data_for_node("late")
     assert data is not None
     assert "did not start within queue_timeout (3 s); it was withdrawn" in str(data.error)
-    assert [c for c in compute_of(site).clusters() if c.mode == "slurm"] == []
+    assert compute_of(site).clusters() == []

@@ -18,7 +18,7 @@ from dagster_glue import (
     SlurmSessionResource,
     SSHConnectionResource,
 )
-from tests.dagster_glue.assets import metadata_of
+from tests.dagster_glue.assets import failure_of, metadata_of
 from tests.dagster_glue.edge import ssh_section
 from tests.sandbox_fixture import RunningSandbox
 
@@ -204,6 +204,25 @@ def test_no_message_is_lost_among_large_ones_many_bars_and_chatty_workers(
     expected = [*(str(i) * 5_000_000 for i in range(3)), *range(10_000)]
     for each in assets:
         assert each.messages == expected
+
+
+def test_memory_and_missing_packages_are_told_apart_from_a_mistake_of_the_payload(
+    site: SlurmResource, folder: Path
+) -> None:
+    compute = compute_of(site, "slurm-session")
+    assets = []
+    for name, line in {"hungry": "bytearray(1 << 62)", "lacking": "import no_such_module"}.items():
+        opened = "from dagster_pipes import open_dagster_pipes\nwith open_dagster_pipes():\n"
+        (folder / f"{name}.py").write_text(f"{opened}    {line}\n")
+        assets.append(asset(name, compute, f"{name}.py"))
+
+    result = dg.materialize(assets, raise_on_error=False)
+
+    memory, module = (failure_of(result, name) for name in ("hungry", "lacking"))
+    assert memory.metadata["failure_kind"].value == "out_of_memory"
+    assert "MemoryError" in str(memory.description)
+    assert module.metadata["failure_kind"].value == "environment"
+    assert "No module named 'no_such_module'" in str(module.description)
 
 
 def test_retries_go_on_with_the_warm_cluster_until_one_succeeds(

@@ -18,7 +18,8 @@ from dagster_glue import (
     SSHConnectionResource,
     build_reap_sensor,
 )
-from dagster_glue.reaping import Look, look
+from dagster_glue.reaping import Look, build_reap_job, look
+from slurm_provider.errors import ClusterError, ConfigError
 
 GRACE_S = 100.0
 
@@ -64,6 +65,29 @@ def test_a_lease_that_came_and_ran_out_between_two_looks_starts_the_grace_anew()
 
 def test_clusters_that_are_gone_are_forgotten() -> None:
     assert look([cluster("b")], {"a": 1, "b": 2000}, 2000, GRACE_S).unleased_since == {"b": 2000}
+
+
+def test_a_cluster_that_does_not_go_keeps_no_other_one() -> None:
+    class Site:
+        removed: list[str] = []  # noqa: RUF012
+
+        def clusters(self) -> list[ClusterInfo]:
+            return [cluster(name) for name in ("stuck", "left", "idle")]
+
+        def cleanup_cluster(self, cluster_id: str) -> None:
+            if cluster_id == "stuck":
+                raise ClusterError("Slurm still lists jobs")
+            if cluster_id == "left":
+                raise ConfigError("there is no cluster 'left' (any more)")
+            self.removed.append(cluster_id)
+
+    config = {"ops": {"remove_unleased_clusters": {"config": {
+        "cluster_ids": ["stuck", "left", "idle"]}}}}  # fmt: skip
+    result = build_reap_job().execute_in_process(
+        config, resources={"compute": Site()}, raise_on_error=False
+    )
+    assert not result.success
+    assert Site.removed == ["idle"]
 
 
 @pytest.fixture

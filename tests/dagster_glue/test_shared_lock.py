@@ -81,6 +81,18 @@ def test_who_lost_it_knows(tmp_path: Path) -> None:
     assert (tmp_path / "clusters.lock").exists()  # the other one's
 
 
+def test_a_lock_that_nobody_can_make_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mkdir = tmp_path / "bin" / "mkdir"
+    mkdir.parent.mkdir()
+    mkdir.write_text('#!/bin/sh\n[ "$1" = -p ] || { echo "Disk quota exceeded" >&2; exit 1; }\n')
+    mkdir.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{mkdir.parent}:{os.environ['PATH']}")
+    with pytest.raises(ClusterError, match="Disk quota exceeded"), lock(tmp_path).held():
+        pass
+
+
 def test_a_folder_that_cannot_be_used_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ClusterError, match=r"file/clusters\.lock"), lock(tmp_path / "file").held():

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from dagster_glue.clusters import per_asset
-from dagster_glue.clusters.per_asset import cluster_for_asset, cluster_name
+from dagster_glue.clusters.per_asset import cluster_for_asset, cluster_is_there, cluster_name
 from slurm_provider.api import Head
 from slurm_provider.errors import ClusterError
 from slurm_provider.fleet.identity import name_error
-from slurm_provider.slurm import SlurmUnavailable
+from slurm_provider.slurm import SlurmRefused, SlurmUnavailable
 from slurm_provider.transport import LocalTransport, Transport, TransportError
 
 HEAD = Head("abc-0", "17", "n1", "10.0.0.1:6379", 8265, "g")
@@ -111,12 +111,71 @@ def test_the_cluster_stays_when_only_this_process_ends(fake: type[FakeCluster]) 
     assert fake.made[0].downs == 0
 
 
+def test_the_cluster_stays_for_the_step_that_is_tried_again(fake: type[FakeCluster]) -> None:
+    run([], leave_running=lambda error: error is None)
+    assert fake.made[0].downs == 0
+
+
+def test_a_cluster_is_there_until_somebody_begins_to_take_it_down(tmp_path: Path) -> None:
+    transport, folder = LocalTransport(), tmp_path / "c"
+    assert not cluster_is_there(transport, str(folder))
+    folder.mkdir()
+    assert not cluster_is_there(transport, str(folder))  # a lease alone
+    (folder / "cluster.json").touch()
+    assert cluster_is_there(transport, str(folder))
+    (folder / "closing").touch()
+    assert not cluster_is_there(transport, str(folder))
+
+
 def test_a_cluster_that_does_not_go_is_said_and_the_result_stands(fake: type[FakeCluster]) -> None:
     fake.cannot_go = True
     logged: list[str] = []
     run(logged)
     assert "Slurm still lists jobs" in logged[-1]
     assert "cleanup_cluster('a')" in logged[-1]
+
+
+def test_a_folder_that_cannot_be_removed_is_said_and_the_result_stands(
+    fake: type[FakeCluster], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def down(self: FakeCluster) -> None:
+        raise OSError("Directory not empty")
+
+    monkeypatch.setattr(fake, "down", down)
+    logged: list[str] = []
+    run(logged)
+    assert "Directory not empty" in logged[-1]
+
+
+def test_of_a_head_that_is_refused_no_folder_stays(
+    fake: type[FakeCluster], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def refuse(self: FakeCluster) -> str:
+        assert len(list((tmp_path / "clusters" / "a" / "leases").iterdir())) == 1
+        raise SlurmRefused("Invalid account")
+
+    fake.directory = str(tmp_path / "clusters" / "a")
+    monkeypatch.setattr(fake, "request_head", refuse)
+    with pytest.raises(SlurmRefused, match="Invalid account"):
+        run([])
+    assert list((tmp_path / "clusters").iterdir()) == []
+
+
+def test_a_cluster_that_is_ending_goes_before_it_is_made_anew(
+    fake: type[FakeCluster], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    names = [tmp_path / "closing", tmp_path / "cluster.json"]
+    for path in names:
+        path.touch()
+
+    def down(self: FakeCluster) -> None:
+        self.downs += 1
+        for path in names:
+            path.unlink(missing_ok=True)
+
+    monkeypatch.setattr(fake, "down", down)
+    run([])
+    assert fake.made[0].downs == 2
 
 
 def test_a_cluster_that_does_not_start_in_time_is_withdrawn(fake: type[FakeCluster]) -> None:

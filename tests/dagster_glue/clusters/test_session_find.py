@@ -16,13 +16,14 @@ import pytest
 from dagster_glue import ExecutionMode, RayLauncher, SlurmQueueConfig
 from dagster_glue.cluster_config import ClusterPlan, cluster_config
 from dagster_glue.clusters.choice import Wish
+from dagster_glue.clusters.inventory import end_slurm_cluster
 from dagster_glue.clusters.place import Place
 from dagster_glue.clusters.session import _Held, _Session
 from dagster_glue.clusters.shape import shape_of
 from dagster_glue.clusters.waiting import QueueWait
 from slurm_provider.api import RayCluster
 from slurm_provider.slurm import SlurmRefused
-from slurm_provider.transport import LocalTransport
+from slurm_provider.transport import LocalTransport, TransportError
 from tests.slurm_provider.fake_slurm.programs import SlurmPrograms
 
 _PROCESSES = multiprocessing.get_context("spawn")
@@ -146,6 +147,47 @@ def test_a_cluster_that_goes_between_finding_and_leasing_is_not_used(
     asked._place.transport.remove_tree(f"{tmp_path}/clusters/{first.name}")
     assert asked._leased(found) is None
     assert names(tmp_path) == []
+
+
+def test_who_lost_the_lock_leaves_the_next_holder_s_cluster_alone(
+    tmp_path: Path, slurm: SlurmPrograms
+) -> None:
+    with held(session(tmp_path)) as first:
+        assert session(tmp_path, step="late")._made(first.name, lambda: False) is None
+        leases = tmp_path / "clusters" / first.name / "leases"
+        assert len(list(leases.iterdir())) == 1
+    assert [head["state"] for head in heads(slurm)] == ["PENDING"]
+
+
+def test_a_connection_that_is_cut_while_leasing_leaves_no_lease(
+    tmp_path: Path, slurm: SlurmPrograms, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with held(session(tmp_path)) as first:
+        pass
+    asked = session(tmp_path)
+    (found,) = asked._place.look()
+
+    def cut(path: str) -> list[str]:
+        raise TransportError("cut", transient=True)
+
+    monkeypatch.setattr(asked._place.transport, "list_dir", cut)
+    with pytest.raises(TransportError, match="cut"):
+        asked._leased(found)
+    assert list((tmp_path / "clusters" / first.name / "leases").iterdir()) == []
+
+
+def test_logs_that_are_to_be_kept_outlive_their_cluster(
+    tmp_path: Path, slurm: SlurmPrograms
+) -> None:
+    with held(session(tmp_path)) as first:
+        pass
+    log = tmp_path / "clusters" / first.name / "logs" / "head.log"
+    log.write_text("words")
+    end_slurm_cluster(
+        Place(LocalTransport(), str(tmp_path), provider={"keep_logs": True}), first.name
+    )
+    assert log.read_text() == "words"
+    assert [path.name for path in log.parent.parent.iterdir()] == ["logs"]
 
 
 def test_a_head_that_the_queue_does_not_show_is_not_dead_while_it_gives_signs_of_life(

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from dagster_glue.clusters import local
+from dagster_glue.clusters import keeper, local
 from dagster_glue.clusters.base import ClusterGone
 from dagster_glue.clusters.local import LocalCluster, LocalClusterError
 
@@ -91,6 +91,37 @@ def test_two_processes_that_start_at_once_share_a_runtime_that_ends_when_both_ar
         wait_for(lambda pid=pid: not Path(f"/proc/{pid}").exists())
     with pytest.raises(ClusterGone):
         LocalCluster(home, "/nowhere").open_jobs()
+
+
+def test_a_runtime_that_starts_for_somebody_who_was_killed_is_joined(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(local, "_USER_FOLDER", str(tmp_path / "u"))
+    monkeypatch.setattr(local, "_launch", pytest.fail)
+    monkeypatch.setattr(local, "_hold", lambda home: None)
+    asked: list[str] = []
+
+    def state(home: str) -> dict[str, Any] | None:
+        asked.append(home)
+        return {"address": "http://127.0.0.1:1"} if len(asked) > 3 else None
+
+    monkeypatch.setattr(local, "_keeper_lives", lambda home: True)
+    monkeypatch.setattr(local, "_state", state)
+    assert LocalCluster.start().open_jobs is not None
+    assert len(asked) > 3
+
+
+def test_ray_s_silence_is_no_word_on_whether_jobs_run(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    answers: list[bool | None] = [None, None, True, None, None, None]
+    monkeypatch.setattr(keeper, "_has_jobs", lambda spec: answers.pop(0))
+    for name, value in {"_USERS_POLL_S": 0.001, "_BUSY_POLL_S": 0.0, "_SILENT_TIMES": 3}.items():
+        monkeypatch.setattr(keeper, name, value)
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as ray:
+        keeper._watch(ray, str(tmp_path), {"idle_grace_s": 0.0}, [])
+        ray.kill()
+    assert answers == []
 
 
 def test_a_runtime_that_cannot_start_says_what_ray_said() -> None:

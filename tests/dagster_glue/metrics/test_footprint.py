@@ -59,6 +59,13 @@ def test_only_jobs_that_overlap_the_run_s_window_are_its() -> None:
     assert "a shared cluster" in metadata["slurm_usage_of"].value
 
 
+def test_a_dagster_machine_whose_clock_is_behind_finds_its_jobs_nevertheless() -> None:
+    slurm = cast(SlurmClient, Accounting(record("1", START + 600, START + 640)))
+    footprint = Footprint("s-1", ["1"], [], slurm, shared=True, clock_offset_s=590.0)
+    metadata = footprint_metadata(footprint, WINDOW, asked_for_gpus=False)
+    assert metadata["slurm_node_hours"].value == pytest.approx(40 / 3600, abs=1e-4)
+
+
 def test_a_warm_step_waits_neither_for_what_has_not_run_nor_long_for_records() -> None:
     accounting = Accounting(record("1", START - 500, None))
     begin = time.monotonic()

@@ -6,10 +6,9 @@ import xml.etree.ElementTree as ElementTree
 
 import dagster as dg
 
-from dagster_glue.metrics import WorkerSampler, samples_of_jobs, worker_plot
+from dagster_glue.metrics import samples_of_jobs, worker_plot
 from dagster_glue.metrics.workers import worker_svg
 from slurm_provider.slurm import JobRecord, JobState
-from tests.sandbox_fixture import wait_for
 
 
 def worker(start: float | None, end: float | None) -> JobRecord:
@@ -22,6 +21,10 @@ def test_workers_over_time_follow_from_their_jobs() -> None:
     assert samples_of_jobs(jobs, 100, 200) == [
         (100, 0), (100, 1), (110, 2), (115, 1), (120, 2), (150, 1), (200, 1),
     ]  # fmt: skip
+
+
+def test_a_worker_that_ended_as_it_started_is_never_counted() -> None:
+    assert samples_of_jobs([worker(110, 110)], 100, 200) == [(100, 0), (200, 0)]
 
 
 def test_the_plot_is_a_picture_in_markdown() -> None:
@@ -54,26 +57,3 @@ def test_a_single_sample_can_be_drawn() -> None:
 
 def test_without_samples_the_number_is_unknown() -> None:
     assert worker_plot([]).md_str == "Number of workers over time: unknown"
-
-
-def test_the_sampler_asks_until_the_block_is_left_and_once_more() -> None:
-    counts = iter(range(1000))
-    with WorkerSampler(lambda: next(counts), interval_s=0.01) as sampler:
-        wait_for(lambda: len(sampler.samples) >= 3)
-        seen = len(sampler.samples)
-    assert [count for _, count in sampler.samples[:3]] == [0, 1, 2]
-    assert len(sampler.samples) > seen
-
-
-def test_a_count_that_fails_is_no_sample() -> None:
-    answers = iter([RuntimeError("no answer"), 3])
-
-    def count() -> int:
-        answer = next(answers, 3)
-        if isinstance(answer, RuntimeError):
-            raise answer
-        return answer
-
-    with WorkerSampler(count, interval_s=0.01) as sampler:
-        wait_for(lambda: sampler.samples)
-    assert {found for _, found in sampler.samples} == {3}

@@ -119,6 +119,28 @@ class TestUnpack:
         (new,) = self.folders(tmp_path)
         assert new not in (old, half)
 
+    def test_an_old_environment_whose_removal_was_killed_is_not_taken_for_whole(
+        self, archive: Path, tmp_path: Path
+    ) -> None:
+        self.unpack(archive, tmp_path)
+        (old,) = self.folders(tmp_path)
+        self.age(old)
+        another = self.pack(tmp_path, "another")
+        killed = executable(
+            tmp_path / "killing" / "rm",
+            f"""#!/bin/sh
+case "$*" in
+"-rf {old}") /bin/rm -rf {old}/bin; kill -9 $PPID ;;
+*) exec /bin/rm "$@" ;;
+esac
+""",
+        )
+        line = (
+            f'PATH={killed.parent}:$PATH RAY_SLURM_ARCHIVE="{another}"; . {SCRIPTS / "unpack.sh"}'
+        )
+        run("bash", "-c", line, env={"TMPDIR": str(tmp_path)})
+        assert not (old / "bin").exists() and not (old / ".complete").exists()
+
     def test_an_old_environment_that_a_job_still_uses_stays(
         self, archive: Path, tmp_path: Path
     ) -> None:

@@ -84,6 +84,38 @@ def test_a_run_whose_folder_was_removed_is_forgotten(site: Site) -> None:
     assert os.listdir(site.paths.log_requests) == []
 
 
+def test_a_run_whose_folder_cannot_be_read_now_is_not_forgotten(site: Site) -> None:
+    folder = site.runs / "away"
+    site.runs.mkdir()
+    folder.symlink_to(folder)  # any error but "no such file"
+    Path(site.paths.log_requests, "away").write_text(str(folder))
+    site.keeper(is_head=True).look(str(site.scratch))
+    assert os.listdir(site.paths.log_requests) == ["away"]
+
+
+def test_a_slow_file_system_does_not_hold_up_a_node_for_each_run_anew(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+
+    def copy(*_: object) -> None:
+        nonlocal now
+        now += 4.0
+
+    monkeypatch.setattr(kept_logs, "_copy_end", copy)
+    monkeypatch.setattr("slurm_provider.agent.kept_logs.time.monotonic", lambda: now)
+    for number in range(10):
+        (site.run(str(number)) / "failed").touch()
+    site.keeper().leave(str(site.scratch))
+    assert now <= kept_logs.COPY_S + 4.0
+    keeper, now = site.keeper(), 0.0
+    keeper.look(str(site.scratch))
+    assert now <= kept_logs.COPY_S + 4.0
+    first = len(keeper._served)
+    keeper.look(str(site.scratch))
+    assert 0 < first < len(keeper._served)
+
+
 def test_the_head_withdraws_a_request_that_all_have_served(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,10 +1,16 @@
 from __future__ import annotations
 
+import errno
 import json
+import os
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
 
+import pytest
+
+from slurm_provider.agent.files import is_closing
 from slurm_provider.agent.head import Head
 from slurm_provider.agent.leases import LeaseWatch, read_leases
 from slurm_provider.agent.node import Node
@@ -74,3 +80,71 @@ def test_a_lease_that_comes_together_with_the_tombstone_keeps_the_cluster(tmp_pa
     (Path(paths.leases) / "holder.json").write_text('{"ttl_s": 60}')
     assert not head._closes()
     assert not Path(paths.closing).exists()
+
+
+@pytest.mark.parametrize("is_late", [True, False], ids=["a late report", "a file that stays"])
+def test_the_tombstone_of_an_abandoned_cluster_goes_last(
+    is_late: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = ClusterPaths(str(tmp_path / "cluster"))
+    for folder in (paths.nodes, paths.launches, paths.logs, paths.leases):
+        Path(folder).mkdir(parents=True)
+    for file in (paths.closing, paths.identity, paths.token):
+        Path(file).touch()
+    spec = SimpleNamespace(node_id="a-0", values={})
+    head = Head(cast(Node, SimpleNamespace(paths=paths, spec=spec)))
+    failing, real = iter([True]), shutil.rmtree
+
+    def remove(path: str, *, ignore_errors: bool) -> None:
+        assert Path(paths.closing).exists()
+        if path != paths.nodes or (is_late and not next(failing, False)):
+            real(path, ignore_errors=ignore_errors)
+
+    monkeypatch.setattr(shutil, "rmtree", remove)
+    if not is_late:
+        monkeypatch.setattr("slurm_provider.agent.head._TIDY_S", 0.0)
+    head._remove_directory()
+    assert Path(paths.root).exists() != is_late
+    assert is_late or os.listdir(paths.root) == ["nodes"]
+
+
+def test_the_folder_of_an_abandoned_cluster_stays_while_slurm_does_not_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = ClusterPaths(str(tmp_path / "cluster"))
+    Path(paths.leases).mkdir(parents=True)
+    for file in (paths.closing, paths.identity):
+        Path(file).write_text('{"uuid": "0123456789ab"}')
+    values = {"bootstrap_config": str(tmp_path / "none")}
+    spec = SimpleNamespace(node_id="a-0", values=values)
+    node = SimpleNamespace(paths=paths, spec=spec, leave=lambda reason, code: None)
+    head = Head(cast(Node, node))
+    monkeypatch.setattr("slurm_provider.agent.head._WITHDRAW_AGAIN_S", (0.0, 0.0))
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    squeue = tmp_path / "squeue"
+    squeue.write_text(f"#!/bin/sh\necho asked >> {tmp_path}/log\nexit 1\n")
+    squeue.chmod(0o755)
+    head._abandon()
+    assert Path(paths.identity).exists()
+    assert (tmp_path / "log").read_text() == "asked\n" * 3
+
+    squeue.write_text("#!/bin/sh\nexit 0\n")
+    head._abandon()
+    assert not Path(paths.root).exists()
+
+
+def test_a_file_system_without_an_answer_is_no_sign_of_a_cluster_taken_down(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = ClusterPaths(str(tmp_path / "cluster"))
+    assert is_closing(paths)
+    Path(paths.root).mkdir()
+    assert not is_closing(paths)
+    Path(paths.closing).touch()
+    assert is_closing(paths)
+
+    def stale(path: str) -> list[str]:
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    monkeypatch.setattr(os, "listdir", stale)
+    assert not is_closing(paths)

@@ -132,6 +132,20 @@ def test_a_spared_process_lives_on_with_all_below_it(agent: Callable[..., Agent]
     assert all(is_alive(pid) for pid in kept)
 
 
+def test_a_spared_process_that_has_ended_is_left_to_who_waits_for_it() -> None:
+    code = """
+import os, subprocess
+from slurm_provider.agent.processes import end_descendants, is_alive
+spared = subprocess.Popen(["sh", "-c", "exit 3"])
+other = subprocess.Popen(["sleep", "600"])
+while is_alive(spared.pid): pass
+end_descendants(os.getpid(), grace_s=5, spared=frozenset({spared.pid}))
+print(spared.wait(), os.path.exists(f"/proc/{other.pid}"))
+"""
+    done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert done.stdout == "3 False\n"
+
+
 def test_a_process_gets_time_to_end_by_itself(
     agent: Callable[..., Agent], tmp_path: os.PathLike[str]
 ) -> None:

@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from dagster_glue.ending import Ending, telling_the_kind
+from dagster_glue.environment.base import EnvironmentFailed
+from dagster_glue.jobs.outcome import FailureKind, JobOutcome
+from slurm_provider.errors import ClusterError
+from slurm_provider.slurm import SlurmRefused
+
+
+def kept_in_attempts(kind: FailureKind | None, policy: dg.RetryPolicy | None) -> list[bool]:
+    """Whether the cluster is kept after each attempt of a step whose job ends like this."""
+    found: list[bool] = []
+
+    @dg.op(retry_policy=policy)
+    def step(context):  # type: ignore[no-untyped-def]  # Dagster refuses its text
+        ending = Ending(context)
+        ending.outcome = JobOutcome("", kind, "", "")
+        found.append(ending.leaves_running(None))
+        if kind is not None:
+            raise dg.Failure(kind.value)
+
+    @dg.job
+    def run() -> None:
+        step()
+
+    run.execute_in_process(raise_on_error=False)
+    return found
+
+
+def test_the_cluster_is_kept_for_each_attempt_but_the_last() -> None:
+    twice = dg.RetryPolicy(max_retries=2)
+    assert kept_in_attempts(FailureKind.PAYLOAD, twice) == [True, True, False]
+    assert kept_in_attempts(FailureKind.PAYLOAD, None) == [False]
+    assert kept_in_attempts(None, twice) == [False]
+
+
+def test_a_cluster_that_is_not_well_is_not_kept() -> None:
+    for kind in (FailureKind.WALLTIME, FailureKind.NODE_FAILED, FailureKind.ENVIRONMENT):
+        assert kept_in_attempts(kind, dg.RetryPolicy(max_retries=1)) == [False, False]
+
+
+def test_a_retry_that_is_hours_away_keeps_no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("time.sleep", lambda seconds: None)  # Dagster's wait before the retry
+    policy = dg.RetryPolicy(max_retries=1, delay=7200)
+    assert kept_in_attempts(FailureKind.PAYLOAD, policy) == [False, False]
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [(SlurmRefused("no such partition"), "refused"), (EnvironmentFailed("no lock"), "environment")],
+)
+def test_what_keeps_a_payload_from_a_cluster_has_a_kind(error: Exception, kind: str) -> None:
+    with pytest.raises(dg.Failure) as raised, telling_the_kind():
+        raise error
+    metadata: Any = raised.value.metadata
+    assert metadata["failure_kind"].value == kind
+    assert str(error) in str(raised.value.description)
+
+
+def test_other_errors_stay_as_they_are() -> None:
+    with pytest.raises(ClusterError), telling_the_kind():
+        raise ClusterError("not now")
