@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dagster_glue.scripts import shell_script
 from slurm_provider.transport import CommandTimeout, Transport, TransportError
 
-_TIMEOUT_S = 60.0
+_TIMEOUT_S = 30.0  # a look that hangs in a dead connection hides what comes meanwhile
 _CHUNK_BYTES = 4 * 1024 * 1024
 _MIN_CHUNK_BYTES = 64 * 1024
 

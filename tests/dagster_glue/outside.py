@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -180,7 +181,8 @@ class DagsterMachine:
         )  # fmt: skip
         pids = {int(pid) for pid in re.findall(r"pid=(\d+)", done.stdout)}
         for pid in pids:
-            os.kill(pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # one of a pair ends with the other
+                os.kill(pid, signal.SIGKILL)
         return len(pids)
 
     # -- inside ----------------------------------------------------------------------------
@@ -197,10 +199,8 @@ class DagsterMachine:
         _ip(*network, inside=pid)
 
     def _end(self) -> None:
-        try:
+        with suppress(ProcessLookupError):
             os.killpg(self._server.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         self._server.wait()
 
     def _run(self, run_id: str) -> dg.DagsterRun:

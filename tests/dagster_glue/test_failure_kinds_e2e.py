@@ -81,8 +81,7 @@ def test_what_slurm_does_to_the_head_is_told_by_its_name(
 
     def run(kind: str, **opts: Any) -> tuple[str, str]:
         launcher = RayLauncher(num_cpus_per_node=1, max_workers=1, head_mem="1G", **opts)
-        ((told, words),) = failure(compute_of(site), [f"{script} {base / kind}"], launcher=launcher)
-        return told, words
+        return failure(compute_of(site), f"{script} {base / kind}", launcher=launcher)
 
     def job_of(kind: str) -> str:
         wait_for((base / kind).exists, 90)

@@ -120,9 +120,8 @@ def test_neither_cut_connections_nor_an_outage_nor_a_killed_step_lose_a_message(
     assert killed.finish() is SUCCESS, killed.said()
 
     machine.unplug()
-    begin = time.monotonic()
-    steady.wait_for_words("trying on, the job is left alone")
-    wait_for(lambda: time.monotonic() > begin + OUTAGE_S, OUTAGE_S + 5)
+    time.sleep(OUTAGE_S)
+    assert machine.status(steady.run_id) is dg.DagsterRunStatus.STARTED, steady.said()
     machine.plug()
     assert steady.finish() is SUCCESS, steady.said()
     assert "of an earlier attempt" not in steady.said()
