@@ -12,10 +12,10 @@ from rich.table import Table
 
 @dataclass(frozen=True)
 class Line:
-    """One row: what was measured here and, if there is one, for the bare commands."""
+    """One row: what was measured here and, if there is one, for the bare commands or the peer."""
 
     item: str
-    """Letter of the item, ``a`` to ``f``."""
+    """Letter of the item, ``a`` to ``g``."""
     what: str
     ours: tuple[float, ...]
     """One value per repeat."""
@@ -77,7 +77,7 @@ def at(repeats: Sequence[Mapping[str, float]], moment: str) -> tuple[float, ...]
 def table(lines: Sequence[Line]) -> Table:
     """The result as people read it: medians, with the range behind them."""
     result = Table(title="Medians (smallest - largest)", title_justify="left")
-    for heading in ("", "what", "ours", "bare", "ratio", "aim", ""):
+    for heading in ("", "what", "ours", "against", "ratio", "aim", ""):
         result.add_column(heading, justify="left" if heading in ("", "what") else "right")
     previous = None
     for line in lines:

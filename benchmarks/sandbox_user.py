@@ -51,8 +51,19 @@ class SandboxUser:
         self._info: dict[str, Any] = json.loads(done.stdout)
         self.home = Path(self._info["users"][USER]["home"])
         self.hosts: Mapping[str, str] = self._info["hosts"]
+        self.env_prefix = str(self._info["env_prefix"])
         self._slurm_env = {**os.environ, "SLURM_CONF": self._info["slurm_conf"], "LC_ALL": "C"}
         self._slurm_env["SLURM_TIME_FORMAT"] = "%s"
+
+    def edge(self) -> dict[str, Any]:
+        """How the user reaches the edge node by SSH from outside."""
+        return {
+            "host": self._info["edge"]["address"],
+            "port": self._info["edge"]["ssh_port"],
+            "user": USER,
+            "key_path": self._info["users"][USER]["key_path"],
+            "known_hosts": self._info["known_hosts"],
+        }
 
     # -- commands --------------------------------------------------------------------------
 
@@ -96,9 +107,9 @@ class SandboxUser:
     # -- files -----------------------------------------------------------------------------
 
     @contextmanager
-    def folder(self) -> Iterator[Path]:
+    def folder(self, parent: Path | None = None) -> Iterator[Path]:
         """A folder of the user's on the shared file system, removed afterwards."""
-        path = self.subfolder(self.home / f"bench-{secrets.token_hex(3)}")
+        path = self.subfolder((parent or self.home) / f"bench-{secrets.token_hex(3)}")
         try:
             yield path
         finally:

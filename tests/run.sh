@@ -32,7 +32,9 @@ if [ "$(id -u)" != 0 ]; then
     exit 1
 fi
 python -m pytest -q -m sandbox --durations=15
-# The lower bounds of our dependencies, the oldest Ray among them: its real reconciler, no cluster.
+# The lower bounds of our dependencies, the oldest Ray among them: its reconciler, and a cluster that
+# grows and shrinks.
 oldest=$(bash sandbox/environment.sh oldest . pytest hypothesis -c tests/oldest.txt)
 "$oldest/bin/python" -m pytest -q -m "not sandbox" tests/slurm_provider/reconciler \
     tests/slurm_provider/fleet tests/slurm_provider/agent tests/slurm_provider/test_*.py
+"$oldest/bin/python" -m pytest -q -m sandbox tests/e2e/test_growth.py

@@ -17,7 +17,8 @@ from dagster_glue.jobs.source import Source
 from slurm_provider.fleet.ledger import Node
 
 _FASTEST_S = 0.1
-_SLOWEST_S = 2.0
+_WAIT_S = 2.0  # for output, beside the files
+_SLOWEST_S = 1.0  # between glances at them, which the edge node pays for
 _SLOWEST_SHARE = 0.02  # of the time so far: a short job's end is to be noticed soon
 _STATUS_S = 1.0  # between questions to Ray while the job runs
 _ASK_SLURM_AFTER_S = 15.0
@@ -70,10 +71,11 @@ class Follower:
 
     def follow(self) -> End:
         """Until the end, with everything read that can be read."""
-        pause_s, begin = _FASTEST_S, self._clock()
+        wait_s, begin = 0.0, self._clock()
         while True:
             self._check()
-            moved = self._look()
+            share_s = _SLOWEST_SHARE * (self._clock() - begin)
+            self._look(wait_s, min(_SLOWEST_S, max(_FASTEST_S, share_s)))
             try:
                 end = self._end()
             except ClusterGone as gone:
@@ -82,25 +84,22 @@ class Follower:
                 self._drain(end)
                 self._source.finish()
                 return end
-            share_s = max(_FASTEST_S, _SLOWEST_SHARE * (self._clock() - begin))
-            pause_s = _FASTEST_S if moved else min(_SLOWEST_S, share_s, pause_s * 1.5)
-            if self._source.ended is not None:
-                pause_s = _FASTEST_S
-            self._sleep(pause_s)
+            # Once the payload has ended, only Ray's word is waited for.
+            wait_s = _WAIT_S if self._source.ended is None else 0.0
+            self._sleep(_FASTEST_S)
 
-    def _look(self) -> bool:
+    def _look(self, wait_s: float, pause_s: float) -> None:
         if not self._files.is_due:
-            return False
+            return
         try:
-            moved = self._source.look()
+            self._source.look(wait_s, pause_s)
         except (JobUnknown, ClusterGone):
-            return False  # the question for the job's state will tell
+            return  # the question for the job's state will tell
         except MAY_PASS as error:
             if not self._source.needs_ray:  # Ray's own outage is told by the link
                 self._files.failed(error)
-            return False
+            return
         self._files.passed()
-        return moved
 
     def _end(self) -> End | None:
         now = self._clock()

@@ -41,8 +41,9 @@ class Source(Protocol):
         """Whether nothing can be read without Ray."""
         ...
 
-    def look(self) -> bool:
-        """Take in what is new; False if there was nothing."""
+    def look(self, wait_s: float = 0.0, pause_s: float = 0.1) -> bool:
+        """Take in what is new; False if there was nothing. May wait for it, up to ``wait_s``, with
+        a glance every ``pause_s``; in seconds."""
         ...
 
     def drain(self, record: JobRecord | None) -> bool:
@@ -67,8 +68,8 @@ class FolderSource:
         self._status = LineBuffer()
         self.ended: Ended | None = None
 
-    def look(self) -> bool:
-        found = self._tail.look()
+    def look(self, wait_s: float = 0.0, pause_s: float = 0.1) -> bool:
+        found = self._tail.look(wait_s, pause_s)
         for line in self._messages.feed(found[MESSAGES]):
             self._reader.feed_line(line)
         self._output.write("stdout", found[STDOUT])
@@ -108,7 +109,7 @@ class LogSource:
         self._offset = 0
         self._next = 0.0
 
-    def look(self) -> bool:
+    def look(self, wait_s: float = 0.0, pause_s: float = 0.1) -> bool:
         started = time.monotonic()
         if started < self._next:
             return False

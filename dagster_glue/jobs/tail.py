@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import math
 from collections.abc import Sequence
 
 from dagster_glue.scripts import shell_script
@@ -28,12 +29,15 @@ class Tail:
         self._chunk = _CHUNK_BYTES
         self.offsets = dict.fromkeys(self._names, 0)
 
-    def look(self) -> dict[str, bytes]:
-        """What came since the last look, at most some MiB a file. Raises TransportError.
+    def look(self, wait_s: float = 0.0, pause_s: float = 0.1) -> dict[str, bytes]:
+        """What came since the last look, at most some MiB a file; waits up to ``wait_s`` seconds
+        for it, asking for the files' sizes every ``pause_s``. Raises TransportError.
 
         After an error nothing is lost: the next look starts where the last good one ended.
         """
-        argv = ["sh", "-c", shell_script("look.sh"), "sh", self._folder, str(self._chunk)]
+        rounds = math.ceil(wait_s / pause_s)
+        argv = ["sh", "-c", shell_script("look.sh"), "sh", self._folder, str(self._chunk),
+                str(rounds), f"{pause_s:.2f}"]  # fmt: skip
         for name in self._names:
             argv += [name, str(self.offsets[name])]
         try:

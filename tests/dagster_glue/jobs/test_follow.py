@@ -57,7 +57,8 @@ class World:
         is_over = is_over and not self.files_fail(self.now)
         return Ended(0, None, 0, 1.0) if is_over else None
 
-    def look(self) -> bool:
+    def look(self, wait_s: float = 0.0, pause_s: float = 0.1) -> bool:
+        self.now += wait_s
         if self.files_fail(self.now):
             raise TransportError("cut", transient=True)
         return False

@@ -143,6 +143,20 @@ def test_a_missing_folder_is_an_error_and_a_missing_file_is_empty(
         Tail(LocalTransport(), str(tmp_path / "no"), ("x",)).look()
 
 
+def test_a_look_waits_for_what_is_new_and_no_longer(folder: RunFolder) -> None:
+    tail = Tail(LocalTransport(), folder.path, ("messages.jsonl", "stdout.log"))
+
+    def write() -> None:
+        Path(folder.path, "stdout.log").write_text("here")
+
+    begin = time.monotonic()
+    assert not any(tail.look(wait_s=0.5).values())
+    assert time.monotonic() - begin >= 0.5
+    threading.Timer(0.3, write).start()
+    assert tail.look(wait_s=60) == {"messages.jsonl": b"", "stdout.log": b"here"}
+    assert time.monotonic() - begin < 30
+
+
 def test_only_runs_that_ended_long_ago_are_dropped(folder: RunFolder, tmp_path: Path) -> None:
     month_ago = time.time() - 30 * 86400
     runs = {name: RunFolder(LocalTransport(), str(tmp_path / "runs"), name)
