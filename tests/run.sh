@@ -31,7 +31,9 @@ if [ "$(id -u)" != 0 ]; then
     echo "The end-to-end tests need root for the sandbox: sudo tests/run.sh e2e"
     exit 1
 fi
-python -m pytest -q -m sandbox --durations=15
+# The sandbox itself first, and alone: these tests take it down and boot it again.
+python -m pytest -q -m sandbox tests/sandbox
+python -m pytest -q -m sandbox --ignore tests/sandbox --durations=15
 # The lower bounds of our dependencies, the oldest Ray among them: its reconciler, and a cluster that
 # grows and shrinks.
 oldest=$(bash sandbox/environment.sh oldest . pytest hypothesis -c tests/oldest.txt)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 import subprocess
 from pathlib import Path
@@ -75,15 +76,15 @@ def test_every_http_port_refuses_another_user(
 
 
 def agent_ports(cluster: Cluster) -> list[tuple[str, int]]:
-    """Address and port of the dashboard agents, from Ray's command lines."""
+    """Address and port of the dashboard agents, from the raylets' command lines, which hold the
+    agents'."""
     addresses = cluster.sandbox.info["hosts"]
     found = []
     for report in cluster.reports():
         for command in cluster.processes():
-            option = "--dashboard-agent-listen-port="
-            if "ray start" in command and f"/{report['node_id']} " in command:
-                port = command.split(option)[1].split()[0]
-                found.append((addresses[report["host"]], int(port)))
+            port = re.search(r"--listen-port=(\d+)", command)
+            if "/raylet" in command.split()[0] and f"/{report['node_id']} " in command and port:
+                found.append((addresses[report["host"]], int(port.group(1))))
     return found
 
 
