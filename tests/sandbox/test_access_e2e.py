@@ -73,9 +73,10 @@ def test_a_signal_to_run_reaches_the_command(
 
 def test_ctrl_c_at_a_terminal_reaches_a_command_on_a_host_once(sandbox: RunningSandbox) -> None:
     script = (
-        "import signal, time\n"
-        "signal.signal(signal.SIGINT, lambda *_: print('interrupted', flush=True))\n"
-        "print('ready', flush=True)\n"
+        "import os, signal, time\n"
+        # Not by print, which a signal in the middle of another print would break.
+        "signal.signal(signal.SIGINT, lambda *_: os.write(1, b'interrupted\\n'))\n"
+        "os.write(1, b'ready\\n')\n"
         "time.sleep(1.5)\n"  # the time in which a second one would arrive
     )
     argv = sandbox.run_argv("python3", "-c", script, host="n2")
