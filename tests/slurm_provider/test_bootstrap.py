@@ -275,7 +275,7 @@ def test_rays_limits_are_read_by_this_ray() -> None:
             "dashboard/consts.py",
         )
     )
-    # Ray 2.52 never withdraws a pending node, so it reads no such limit.
+    # Older Ray never withdraws a pending node, so it reads no such limit.
     newer = {"RAY_AUTOSCALER_PENDING_NODE_IDLE_TIMEOUT_S"} if ray.__version__ < "2.60" else set()
     for name in autoscaler_env(parse_provider({})).keys() - newer:
         assert f'"{name}"' in sources, name
