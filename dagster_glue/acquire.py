@@ -109,10 +109,10 @@ def _per_asset(
     leave_running: Callable[[BaseException | None], bool],
 ) -> Iterator[ClusterAccess]:
     from dagster_glue.clusters.per_asset import cluster_for_asset, cluster_is_there, cluster_name
+    from dagster_glue.clusters.place import place_of
 
     slurm, environment = request.slurm, request.environment
     assert slurm is not None and environment is not None
-    base = slurm.base_path()
 
     def config_of(name: str) -> dict[str, Any]:
         return cluster_config(
@@ -130,22 +130,20 @@ def _per_asset(
 
     name = cluster_name(request.run_id, request.step_key)
     config = config_of(name)  # refuses before anything is packed and sent
-    transport = slurm.transport()
-    if base.startswith("~/"):
-        base = transport.home() + base[1:]
+    place = place_of(slurm)
     for run_id in request.retried_run_ids:
         earlier = cluster_name(run_id, request.step_key)
-        if cluster_is_there(transport, f"{base}/clusters/{earlier}"):
+        if cluster_is_there(place.transport, place.directory(earlier)):
             log(f"Cluster {earlier} of the run that this one retries is still there")
             config = config_of(earlier)
             break
     config["provider"]["environment"] = environment.ensure(
-        transport, base, log, force=request.force_env_push
+        place.transport, place.base_dir, log, force=request.force_env_push
     )
     with cluster_for_asset(
         config,
-        transport,
-        f"{base}/runs",
+        place.transport,
+        place.runs_dir,
         log,
         run_id=request.run_id,
         step_key=request.step_key,
