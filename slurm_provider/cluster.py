@@ -14,6 +14,7 @@ from slurm_provider.fleet.fleet import Fleet
 from slurm_provider.fleet.store import ClusterStore
 from slurm_provider.fleet.watcher import Watcher
 from slurm_provider.slurm import SlurmClient
+from slurm_provider.slurm.client import TIMEOUT_S
 from slurm_provider.transport import LocalTransport, Transport
 
 _SWEEP_TIMEOUT_S = 60.0
@@ -55,8 +56,13 @@ class Cluster:
 
     @cached_property
     def client(self) -> SlurmClient:
+        return self.client_with()
+
+    def client_with(self, timeout_s: float = TIMEOUT_S) -> SlurmClient:
+        """One that waits so long for each of Slurm's answers."""
         clusters = self.config.defaults.get("clusters")
-        return SlurmClient(self.transport, clusters=None if clusters is None else str(clusters))
+        name = None if clusters is None else str(clusters)
+        return SlurmClient(self.transport, clusters=name, timeout_s=timeout_s)
 
     @cached_property
     def fleet(self) -> Fleet:

@@ -297,11 +297,7 @@ class Head:
         config = read_json(self._node.spec.values["bootstrap_config"])
         if config is None:  # `ray up` has not come so far
             return SlurmClient(LocalTransport(), timeout_s=timeout_s)
-        cluster = Cluster(config["provider"], config["cluster_name"])
-        clusters = cluster.config.defaults.get("clusters")
-        return SlurmClient(
-            cluster.transport, None if clusters is None else str(clusters), timeout_s=timeout_s
-        )
+        return Cluster(config["provider"], config["cluster_name"]).client_with(timeout_s)
 
     def _leave(self, reason: str) -> int:
         self._answer(1, reason)
