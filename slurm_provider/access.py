@@ -16,11 +16,11 @@ import tarfile
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from fnmatch import fnmatch
 from typing import Any
 
 from slurm_provider.cluster import Cluster
-from slurm_provider.errors import ClusterError
+from slurm_provider.errors import ClusterError, StartFailed
+from slurm_provider.excludes import Excludes
 from slurm_provider.fleet.ledger import Node
 from slurm_provider.slurm import Job, ReasonKind, explain
 from slurm_provider.slurm.step import step_argv
@@ -39,6 +39,7 @@ class NodeAccess:
         self._store = cluster.store
         self._paths = cluster.store.paths
         self.node_id = node_id
+        self._orders: dict[str, str] = {}  # start command -> the request that has no answer yet
 
     # -- waiting ---------------------------------------------------------------------------
 
@@ -55,7 +56,7 @@ class NodeAccess:
             if report is not None and report.get("state") in ("ready", "joined", "failed"):
                 return
             if report is not None and report.get("state") == "ended":
-                raise ClusterError(self._ended_words(str(report.get("reason", ""))))
+                raise self._ended(str(report.get("reason", "")))
             if not is_wanted():
                 raise ClusterError(
                     "no longer waiting; the job stays in Slurm's queue: `ray up` again goes on "
@@ -67,27 +68,41 @@ class NodeAccess:
                 node = nodes.get(self.node_id)
                 if node is None:
                     gone = self._cluster.fleet.node(self.node_id)
-                    raise ClusterError(self._ended_words((gone and gone.ended) or "it is gone"))
+                    raise self._ended((gone and gone.ended) or "it is gone")
                 show(waiting_words(node, nodes.values()))
             time.sleep(_POLL_S)
 
+    def still_to_start(self, commands: Sequence[str]) -> Sequence[str]:
+        """Without those before the one that has no answer yet: they would stop what it starts, and
+        it is not taken a second time."""
+        for position, command in enumerate(commands):
+            if command in self._orders:
+                return commands[position:]
+        return commands
+
     def start_ray(self, command: str, env: Mapping[str, str]) -> None:
-        """Hand a start command to the head's supervisor and wait for its answer."""
+        """Hand a start command to the head's supervisor and wait for its answer.
+
+        After a transient error it may be called again, and goes on waiting for the same answer.
+        """
         name = f"{time.time_ns():020d}.json"
-        path = f"{self._paths.requests(self.node_id)}/{name}"
+        # The supervisor takes a request once, so writing it again is harmless.
+        path = self._orders.setdefault(command, f"{self._paths.requests(self.node_id)}/{name}")
         request = json.dumps({"command": command, "env": dict(env)}).encode()
         self._store.transport.write_file(path, request, mode=0o600)
         next_listing = time.monotonic() + _LISTING_S
         while True:
             answer = self._answer(f"{path}.result")
             if answer is not None:
+                del self._orders[command]
                 if answer["exit_code"] != 0:
-                    raise ClusterError(f"Ray did not start on the head: {self._with_log(answer)}")
+                    words = f"Ray did not start on the head: {self._with_log(answer)}"
+                    raise StartFailed(words, self.node_id)
                 return
             if time.monotonic() > next_listing:
                 next_listing = time.monotonic() + _LISTING_S
                 if self.node_id not in {n.node_id for n in self._cluster.fleet.nodes()}:
-                    raise ClusterError(self._ended_words("its job ended"))
+                    raise self._ended("its job ended")
             time.sleep(_POLL_S)
 
     # -- commands --------------------------------------------------------------------------
@@ -113,17 +128,21 @@ class NodeAccess:
         path = f"{self._paths.node(self.node_id)}/bootstrap.json"
         self._store.transport.write_file(path, data, mode=0o600)
 
-    def upload(self, source: str, target: str, excludes: Sequence[str] = ()) -> None:
-        """Copy a file, or a folder's content, to ``target`` on the node."""
+    def upload(self, source: str, target: str, excludes: Excludes) -> None:
+        """Copy a file, or a folder's content but for ``excludes``, to ``target`` on the node."""
         is_folder = os.path.isdir(source)
         folder = target if is_folder else os.path.dirname(target) or "."
+
+        def kept(info: tarfile.TarInfo) -> tarfile.TarInfo | None:
+            return None if excludes.leaves_out(source, info.name) else info
+
         process = self._cluster.transport.popen(
             self._argv(f"mkdir -p {_path(folder)} && tar -x -f - -C {_path(folder)}")
         )
         with tarfile.open(fileobj=_Writer(process.stdin), mode="w|") as archive:
             if is_folder:
                 for name in sorted(os.listdir(source)):
-                    archive.add(os.path.join(source, name), name, filter=_excluding(excludes))
+                    archive.add(os.path.join(source, name), name, filter=kept)
             else:
                 archive.dereference = True  # a link would lead nowhere there
                 archive.add(source, os.path.basename(target))
@@ -154,7 +173,7 @@ class NodeAccess:
                 os.replace(os.path.join(scratch, os.path.basename(source)), target)
         self._finish(process, what)
 
-    def place_mount(self, source: str, target: str, excludes: Sequence[str]) -> None:
+    def place_mount(self, source: str, target: str, excludes: Excludes) -> None:
         """Stage a file mount for all nodes and put it in place on this one."""
         staged = self._store.staged(target.rstrip("/"))
         self.upload(source, staged, excludes)
@@ -202,6 +221,7 @@ class NodeAccess:
             inner,
             cpus=int(report["granted_cpus"]),
             component=report.get("component"),
+            clusters=self._cluster.slurm_cluster,
             tty=tty,
             unbuffered=unbuffered,
         )
@@ -224,8 +244,9 @@ class NodeAccess:
             return None
         return dict(json.loads(self._store.transport.read_file(path)))
 
-    def _ended_words(self, reason: str) -> str:
-        return f"node {self.node_id} ended: {self._with_log({'message': reason})}"
+    def _ended(self, reason: str) -> StartFailed:
+        words = f"node {self.node_id} ended: {self._with_log({'message': reason})}"
+        return StartFailed(words, self.node_id)
 
     def _with_log(self, answer: Mapping[str, Any]) -> str:
         tail = self._store.log_tail(self.node_id)
@@ -253,7 +274,8 @@ def waiting_words(node: Node, nodes: Iterable[Node] = ()) -> str:
         return f"job {job.job_id} is {job.state.name.lower()} on {job.nodelist}: Ray node starting"
     jobs = [job, *(other.job for other in nodes if other.job and _starts_with(other.job, job))]
     last = max(jobs, key=_how_far)
-    words = f"job {last.job_id} waits in partition {last.partition}: {explain(last.reason).text}"
+    why = explain(last.reason).sentence
+    words = f"job {last.job_id} waits in partition {last.partition}: {why}"
     starts = [each.start_time for each in jobs if each.start_time]
     if len(starts) == len(jobs):
         start = time.localtime(max(starts))
@@ -295,18 +317,6 @@ def _path(path: str) -> str:
     if path.startswith("~/"):
         return '"$HOME"/' + shlex.quote(path[2:])
     return shlex.quote(path)
-
-
-def _excluding(patterns: Sequence[str]) -> Callable[[tarfile.TarInfo], tarfile.TarInfo | None]:
-    def keep(info: tarfile.TarInfo) -> tarfile.TarInfo | None:
-        name = os.path.basename(info.name)
-        for pattern in patterns:
-            plain = pattern.strip("/").removeprefix("**/")
-            if fnmatch(name, plain) or fnmatch(info.name, plain):
-                return None
-        return info
-
-    return keep
 
 
 class _Writer(io.RawIOBase):

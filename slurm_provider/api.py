@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,13 +18,17 @@ import click
 
 from slurm_provider.access import NodeAccess
 from slurm_provider.cluster import Cluster
-from slurm_provider.errors import ClusterError
+from slurm_provider.errors import ClusterError, StartFailed
+from slurm_provider.excludes import Excludes
 from slurm_provider.fleet.ledger import Node
-from slurm_provider.slurm import SlurmClient, SlurmError
+from slurm_provider.overview import made_cluster, node_rows, read_facts, setbacks
+from slurm_provider.slurm import SlurmClient, SlurmError, SlurmUnavailable
 from slurm_provider.transport import Transport, TransportError
 from slurm_provider.transport.tunnel import Tunnel
+from slurm_provider.worker_waits import WorkerWait, worker_waits
 
 _TUNNEL_TIMEOUT_S = 30.0
+_POLL_S = 1.0
 _CLOCKS_DIFFER_S = 300.0  # munge allows no more among a site's hosts
 
 
@@ -121,6 +126,8 @@ class ClusterHandle:
             node = self._cluster.fleet.node(node_id)
             if node is not None:
                 nodes.setdefault(node_id, node)
+        for node_id, node in nodes.items():
+            node.memory_killed_at = reports.get(node_id, {}).get("memory_killed")
         begin = -math.inf if since is None else since - _CLOCKS_DIFFER_S
         ids = {
             node_id: str(report["job_id"])
@@ -129,6 +136,30 @@ class ClusterHandle:
         }
         ids |= {node.node_id: node.slurm_id for node in remaining if node.slurm_id}
         return list(nodes.values()), [job_id for job_id in ids.values() if job_id]
+
+    def outcome(self, node_id: str, timeout_s: float) -> Node | None:
+        """One node, living or not, as Slurm says now; None if it knows of none such.
+
+        Of a node that is on its way out, the state in which it ends is waited for so long.
+        """
+        deadline = time.monotonic() + timeout_s
+        while True:
+            self._cluster.fleet.refresh()
+            node = self._cluster.fleet.node(node_id)
+            if node is None or node.ended is not None or time.monotonic() > deadline:
+                return node
+            said = (self._cluster.store.report(node_id) or {}).get("state")
+            if node.is_live and said != "ended":
+                return node
+            time.sleep(_POLL_S)
+
+    def worker_waits(self) -> list[WorkerWait]:
+        """What workers wait for that do not run yet, while the head lives; asked now, by one squeue
+        and a small file."""
+        uuid = made_cluster(self._cluster)
+        facts = read_facts(self._cluster, uuid, time.time(), with_reports=False)
+        log_tail = self._cluster.store.log_tail
+        return worker_waits(node_rows(facts), setbacks(facts, log_tail))
 
     def dashboard(self, local_port: int = 0) -> Tunnel:
         """A local port that leads to the dashboard and job API; close it after use."""
@@ -165,6 +196,7 @@ class RayCluster(ClusterHandle):
 
         self._config = bootstrap.resolve(bootstrap.fillout(prepare_config(dict(config))))
         super().__init__(self._config["provider"], self._config["cluster_name"], transport)
+        self._starting: NodeAccess | None = None
 
     def up(
         self,
@@ -181,9 +213,18 @@ class RayCluster(ClusterHandle):
         return self.start_ray(node_id)
 
     def request_head(self) -> str:
-        """The node id of the head that lives or waits; submits one if there is none."""
+        """The node id of the head that lives or waits; submits one if there is none.
+
+        May be called again after a transient error. A job whose submission gave no answer is
+        waited for and cancelled first: until then it raises SlurmUnavailable.
+        """
         with _as_cluster_error():
-            return self._head_node_id() or self._create_head()
+            node_id = self._head_node_id()
+            if node_id is None and self._cluster.was_made and self._cluster.fleet.has_lost_answer():
+                raise SlurmUnavailable(
+                    f"whether Slurm has taken the head of cluster {self.name!r} is not known yet"
+                )
+            return node_id or self._create_head()
 
     def await_host(
         self,
@@ -195,13 +236,17 @@ class RayCluster(ClusterHandle):
         NodeAccess(self._cluster, node_id).wait_ready(show, is_wanted)
 
     def start_ray(self, node_id: str) -> Head:
-        """Start Ray on a head that takes orders, unless it runs. For one caller at a time."""
+        """Start Ray on a head that takes orders, unless it runs. For one caller at a time, who may
+        call it again after a transient error: the same order is then waited for."""
         with _as_cluster_error():
             if self.head() is None:
-                self._start(NodeAccess(self._cluster, node_id))
+                if self._starting is None or self._starting.node_id != node_id:
+                    self._starting = NodeAccess(self._cluster, node_id)
+                self._start(self._starting)
         head = self.head()
         if head is None:
-            raise ClusterError(f"the head of cluster {self.name!r} left while it was starting")
+            words = f"the head of cluster {self.name!r} left while it was starting"
+            raise StartFailed(words, node_id)
         return head
 
     # -- inside ----------------------------------------------------------------------------
@@ -237,7 +282,7 @@ class RayCluster(ClusterHandle):
         remote["file_mounts"] = {target: target for target in self._config["file_mounts"]}
         access.write_bootstrap_config(json.dumps(remote).encode())
         for target, source in self._config["file_mounts"].items():
-            access.place_mount(source, target, self._config.get("rsync_exclude") or [])
+            access.place_mount(source, target, Excludes.of(self._config))
         commands = [*self._config["initialization_commands"], *self._config["head_setup_commands"]]
         for command in commands:
             code, output = access.capture(command, timeout_s=24 * 3600)
@@ -248,7 +293,7 @@ class RayCluster(ClusterHandle):
             "RAY_CLOUD_INSTANCE_ID": access.node_id,
             "RAY_NODE_TYPE_NAME": self._config["head_node_type"],
         }
-        for command in self._config["head_start_ray_commands"]:
+        for command in access.still_to_start(self._config["head_start_ray_commands"]):
             access.start_ray(command, identity)
 
     def _provider(self) -> Any:

@@ -78,10 +78,11 @@ def resolve(config: dict[str, Any]) -> dict[str, Any]:
             _resolve_edge_head(name, section, provider)
             continue
         node_type = read_node_type(name, checked, provider.defaults)
-        if node_type.options.get("clusters") != provider.defaults.get("clusters"):
+        asked = node_type.options.get("clusters")
+        if asked != provider.defaults.get("clusters"):
             raise ConfigError(
-                f"node_config of {name!r}: clusters {node_type.options['clusters']!r}: all nodes "
-                "of a Ray cluster are on one Slurm cluster; name it in provider.defaults"
+                f"node_config of {name!r}: clusters {asked!r}: all nodes of a Ray cluster are on "
+                "one Slurm cluster; name it in provider.defaults"
             )
         section["node_config"] = dict(node_type.options)
         section["resources"] = dict(node_type.resources)

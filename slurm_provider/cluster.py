@@ -60,9 +60,13 @@ class Cluster:
 
     def client_with(self, timeout_s: float = TIMEOUT_S) -> SlurmClient:
         """One that waits so long for each of Slurm's answers."""
-        clusters = self.config.defaults.get("clusters")
-        name = None if clusters is None else str(clusters)
-        return SlurmClient(self.transport, clusters=name, timeout_s=timeout_s)
+        return SlurmClient(self.transport, clusters=self.slurm_cluster, timeout_s=timeout_s)
+
+    @property
+    def slurm_cluster(self) -> str | None:
+        """The Slurm cluster that the nodes are on, None for the local one."""
+        name = self.config.defaults.get("clusters")
+        return None if name is None else str(name)
 
     @cached_property
     def fleet(self) -> Fleet:

@@ -6,9 +6,12 @@ Ray's commands assume a machine of one's own: fixed paths in the home folder and
 
 from __future__ import annotations
 
+import atexit
 import os
 import re
+import shutil
 import sys
+import textwrap
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -22,6 +25,7 @@ from ray.autoscaler.tags import STATUS_UPDATE_FAILED, TAG_RAY_NODE_STATUS
 from slurm_provider.access import NodeAccess
 from slurm_provider.cluster import Cluster
 from slurm_provider.errors import ClusterError, ConfigError
+from slurm_provider.excludes import Excludes
 from slurm_provider.slurm import SlurmError
 from slurm_provider.transport import TransportError
 
@@ -35,6 +39,7 @@ _DEFAULT_PORTS = {8265: "dashboard_port", 10001: "client_port"}
 _EXPECTED = (ConfigError, ClusterError, SlurmError, TransportError)
 _READY_TIMEOUT_S = 30.0
 _LEAVE_TIMEOUT_S = 10.0
+_ASK_AGAIN_S = 5.0
 
 
 class CommandFailed(click.ClickException):
@@ -79,7 +84,7 @@ class SlurmCommandRunner(CommandRunnerInterface):  # type: ignore[misc]  # Ray s
                 with open(source, "rb") as file:
                     self._node.write_bootstrap_config(file.read())
                 return
-            excludes = _excludes(options or {})
+            excludes = Excludes.of(options or {})
             if (options or {}).get("docker_mount_if_possible"):
                 self._node.place_mount(source, target, excludes)
             else:
@@ -121,10 +126,28 @@ class SlurmCommandRunner(CommandRunnerInterface):  # type: ignore[misc]  # Ray s
         return {f"mkdir -p {os.path.dirname(target)}" for target in (_BOOTSTRAP_CONFIG, *mounts)}
 
     def _wait(self) -> None:
-        shown = _StatusLine()
-        # Ray waits in a thread; after Ctrl-C only the main thread has ended.
-        self._node.wait_ready(shown.show, threading.main_thread().is_alive)
-        shown.end()
+        shown = StatusLine()
+        # This thread is a daemon of Ray's: Ctrl-C ends it without another word.
+        if self._cluster.config.head_placement == "slurm":
+            atexit.register(_say_what_stays)
+        try:
+            while not self._is_ready(shown):
+                time.sleep(_ASK_AGAIN_S)
+        finally:
+            atexit.unregister(_say_what_stays)
+            shown.end()
+
+    def _is_ready(self, shown: StatusLine) -> bool:
+        """True after a wait of any length; False where Slurm or the way to it gives no answer now,
+        which must not end a wait of days."""
+        try:
+            self._node.wait_ready(shown.show, lambda: True)
+        except (SlurmError, TransportError) as error:
+            if not error.transient:
+                raise
+            shown.show(f"waiting on, though there is no answer now: {error}")
+            return False
+        return True
 
     def give_up(self, message: str) -> None:
         """End the updater with one clear message; an exception would print a traceback."""
@@ -233,26 +256,36 @@ class _Plainly:
             raise click.ClickException(str(error)) from None
 
 
-class _StatusLine:
+class StatusLine:
     """The queue's state, refreshed in place on a terminal, a line per change elsewhere."""
 
     def __init__(self) -> None:
         self._last = ""
+        self._rows = 0  # of the terminal that it takes
         self._in_place = sys.stdout.isatty()
 
     def show(self, words: str) -> None:
         if words == self._last:
             return
-        if self._in_place:
-            width = os.get_terminal_size().columns
-            print(f"\r\x1b[K  {words[: width - 3]}", end="", flush=True)
-        else:
-            print(f"  {words}", flush=True)
         self._last = words
+        if not self._in_place:
+            print(f"  {words}", flush=True)
+            return
+        rows = textwrap.wrap(words, shutil.get_terminal_size().columns - 3)
+        up = f"\x1b[{self._rows - 1}A" if self._rows > 1 else ""
+        print(f"{up}\r\x1b[J" + "\n".join(f"  {row}" for row in rows), end="", flush=True)
+        self._rows = len(rows)
 
     def end(self) -> None:
         if self._in_place and self._last:
             print(flush=True)
+
+
+def _say_what_stays() -> None:
+    print(
+        "The head's job stays in Slurm's queue: `ray up` again goes on waiting for it, `ray down` "
+        "withdraws it."
+    )
 
 
 def _start_env(env: Mapping[str, object]) -> dict[str, str]:
@@ -274,13 +307,3 @@ def _pairs(port_forward: Any) -> list[tuple[int, int]]:
     if not port_forward:
         return []
     return list(port_forward) if isinstance(port_forward, list) else [port_forward]
-
-
-def _excludes(options: Mapping[str, Any]) -> list[str]:
-    patterns = list(options.get("rsync_exclude") or [])
-    for name in options.get("rsync_filter") or []:
-        if os.path.isfile(name):
-            with open(name) as file:
-                lines = (line.strip() for line in file)
-                patterns += [line for line in lines if line and not line.startswith("#")]
-    return patterns

@@ -46,7 +46,7 @@ class EnvironmentConfig(_Section):
         None, description="Shell lines, e.g. `module load python; source ~/venv/bin/activate`."
     )
     prefix: str | None = Field(
-        None, description="A folder with `bin/` that every host sees (venv, conda, pixi)."
+        None, description="A folder with `bin/ray` that every host sees (venv, conda, pixi)."
     )
     archive: str | None = Field(
         None,
@@ -159,7 +159,8 @@ class ProviderConfig(_Section):
     )
     unleased_timeout_s: int | None = Field(
         None, ge=0, description="The cluster takes itself down so many seconds after its last "
-        "lease ended (programs such as the Dagster glue hold leases); default: never."
+        "lease (programs such as the Dagster glue hold leases) and its last Ray job have ended; "
+        "default: never."
     )  # fmt: skip
     keep_logs: bool = Field(
         False, description="Copy Ray's logs of each node to `cluster_dir/logs` and keep these "

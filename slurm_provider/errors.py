@@ -9,3 +9,11 @@ class ConfigError(ValueError):
 
 class ClusterError(RuntimeError):
     """The cluster is not in a state that allows what was asked."""
+
+
+class StartFailed(ClusterError):
+    """A node did not come up; the message holds the end of its log."""
+
+    def __init__(self, message: str, node_id: str) -> None:
+        super().__init__(message)
+        self.node_id = node_id

@@ -46,6 +46,7 @@ def read_node_type(name: str, section: Mapping[str, Any], defaults: Mapping[str,
     if problem:
         raise ConfigError(f"available_node_types: {name!r} cannot be a node type's name; {problem}")
     try:
+        validate(defaults, "provider.defaults")  # first, so that its mistakes are told as its own
         options = validate(
             {**defaults, **(section.get("node_config") or {})}, f"node_config of {name!r}"
         )

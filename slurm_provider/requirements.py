@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from slurm_provider.errors import ConfigError
 
-OLDEST_RAY = (2, 55)
-"""Up to 2.54 a worker's ``--temp-dir`` is ignored: two Ray nodes of a cluster on one host would
-share their sockets, and the second one dies (measured with 2.52)."""
+OLDEST_RAY = (2, 52)
 
 
 def check_ray_version() -> None:
@@ -15,9 +13,9 @@ def check_ray_version() -> None:
 
     if version_tuple(ray.__version__) < OLDEST_RAY:
         raise ConfigError(
-            f"Ray {ray.__version__} is not supported: before 2.55 two Ray nodes on one host get "
-            "into each other's way, and before 2.52 anybody who reaches its ports can run code as "
-            "you (CVE-2025-62593). Install ray[default]>=2.55"
+            f"Ray {ray.__version__} is not supported: before 2.52 anybody who reaches its ports "
+            "can run code as you (CVE-2025-62593, no token authentication). "
+            "Install ray[default]>=2.52"
         )
 
 

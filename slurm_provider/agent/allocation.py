@@ -21,11 +21,11 @@ _SHM_FRACTION = 0.9
 
 @dataclass(frozen=True)
 class Allocation:
-    """One node's share. ``memory_mb`` is None where Slurm does not manage memory."""
+    """One node's share."""
 
     job_id: str
     cpus: int
-    memory_mb: int | None
+    memory_mb: int
     gpus: int
     host: str
     partition: str
@@ -37,28 +37,39 @@ def read_allocation(
     *,
     host: str,
     host_cpus: int,
+    host_memory_mb: int,
     now: float,
     time_limit_s: int | None,
 ) -> Allocation:
     """The allocation from a batch job's environment; outside a job, the whole host.
 
     Slurm tells a job its end time only since 23.02; before, it follows from the limit that was
-    asked for (``time_limit_s``), if one was.
+    asked for (``time_limit_s``), if one was. Where Slurm does not manage memory, a node has as
+    much of the host's as it has of its CPUs: two nodes must not promise the same.
     """
     end_time = _float(environ.get("SLURM_JOB_END_TIME"))
     if end_time is None and time_limit_s is not None:
         end_time = now + time_limit_s
     cpus = _int(environ.get("SLURM_CPUS_ON_NODE")) or host_cpus
     gpus = _gpus(environ)
+    cpu_share = min(1.0, cpus / host_cpus)
     return Allocation(
         job_id=environ.get("SLURM_JOB_ID", ""),
         cpus=cpus,
-        memory_mb=_memory_mb(environ, cpus, gpus),
+        memory_mb=_memory_mb(environ, cpus, gpus) or int(host_memory_mb * cpu_share),
         gpus=gpus,
         host=host,
         partition=environ.get("SLURM_JOB_PARTITION", ""),
         end_time=end_time,
     )
+
+
+def job_started(environ: Mapping[str, str], now: float) -> float:
+    """When the job script began, in epoch seconds: what it did before the agent may take minutes.
+
+    ``now`` where there was none.
+    """
+    return _float(environ.get("RAY_SLURM_STARTED")) or now
 
 
 def _memory_mb(environ: Mapping[str, str], cpus: int, gpus: int) -> int | None:

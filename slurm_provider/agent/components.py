@@ -15,6 +15,7 @@ import time
 from dataclasses import asdict
 from typing import Any
 
+from slurm_provider.agent.allocation import job_started
 from slurm_provider.agent.hetjob import VARIABLE, Component, read_component
 from slurm_provider.agent.node import Node
 from slurm_provider.slurm.step import agent_argv
@@ -28,7 +29,7 @@ class OtherComponents:
 
     def __init__(self, node: Node) -> None:
         self._node = node
-        self._started = time.time()
+        self._started = job_started(os.environ, time.time())
         self._running: dict[int, subprocess.Popen[bytes]] = {}
         self._ended: dict[int, float] = {}  # component -> when to ask Slurm (again) to take it
         self._releases: dict[int, subprocess.Popen[bytes]] = {}

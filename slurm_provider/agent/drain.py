@@ -22,7 +22,7 @@ def drain(gcs_address: str, node_id: str, remaining_s: int) -> int:
             accepted, why = client.drain_node(
                 raw_id.hex(),
                 int(DrainNodeReason.Value("DRAIN_NODE_REASON_PREEMPTION")),
-                "the Slurm job's time limit is near",
+                "the end of its Slurm job is near",
                 int((time.time() + remaining_s) * 1000),
             )
             print(f"[agent] drain {'accepted' if accepted else f'refused: {why}'}", flush=True)

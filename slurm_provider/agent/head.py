@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING
 
 from slurm_provider.agent.components import OtherComponents
 from slurm_provider.agent.files import is_closing, read_json, write_json, write_text
+from slurm_provider.agent.job_lease import NAME as JOB_LEASE
+from slurm_provider.agent.job_lease import JobLease, jobs_run
 from slurm_provider.agent.leases import LeaseWatch, read_leases
 from slurm_provider.agent.node import Node, RayRuntime
 from slurm_provider.agent.ray_start import head_options, metrics_port
@@ -68,6 +70,7 @@ class Head:
         timeout_s = node.spec.values.get("unleased_timeout_s")
         self._components = OtherComponents(node)
         self._leases = None if timeout_s is None else LeaseWatch(timeout_s, time.monotonic())
+        self._job_lease = JobLease(node.paths, self._has_jobs)
         self._next_lease_check = 0.0
 
     def run(self) -> int:
@@ -117,16 +120,28 @@ class Head:
         if self._leases is None or now < self._next_lease_check:
             return False
         self._next_lease_check = now + _LEASE_POLL_S
-        return self._leases.is_unwanted(read_leases(self._paths.leases), now)
+        try:
+            if self._leases.alive(read_leases(self._paths.leases), now) - {JOB_LEASE}:
+                self._job_lease.give_back()
+                return False
+            self._job_lease.keep(now)
+            return self._leases.is_unwanted(read_leases(self._paths.leases), now)
+        except OSError:
+            return False  # a file system that gives no answer says nothing of leases
+
+    def _has_jobs(self) -> bool | None:
+        is_up = self._published and self._runtime is not None
+        return jobs_run(self._paths) if is_up else False
 
     def _closes(self) -> bool:
         """Set the tombstone and look once more. Who takes a lease looks for the tombstone after
         it, so at least one of the two sees the other: nobody is left with a cluster that goes."""
         assert self._leases is not None
-        write_text(self._paths.closing, "")
-        if self._leases.is_unwanted(read_leases(self._paths.leases), time.monotonic()):
-            return True
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):  # no answer says nothing of leases
+            write_text(self._paths.closing, "")
+            if self._leases.is_unwanted(read_leases(self._paths.leases), time.monotonic()):
+                return True
+        with contextlib.suppress(OSError):
             os.unlink(self._paths.closing)
         return False
 
@@ -191,10 +206,11 @@ class Head:
         # Left by a Ray that was killed, it makes `ray start` refuse where a worker of this
         # cluster runs on the same host: Ray takes the worker for the head.
         assert self._node.plan is not None
+        temp_dir = self._node.plan.temp_dir
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(os.path.join(self._node.plan.temp_dir, "ray_current_cluster"))
+            os.unlink(os.path.join(temp_dir, "ray_current_cluster"))
         self._published = False
-        self._runtime = RayRuntime(["bash", "-c", self._request.command], env)
+        self._runtime = RayRuntime(["bash", "-c", self._request.command], env, temp_dir)
 
     def _follow(self) -> None:
         """Publish a Ray that came up, report or restart one that ended."""
@@ -228,6 +244,7 @@ class Head:
         node = self._node
         started = read_json(os.path.join(self._paths.node(node.spec.node_id), "ray-started.json"))
         assert started is not None and node.plan is not None
+        address = started["address"]  # the user's own, if `ray start` was given one
         generation = f"{node.spec.node_id}.{time.time_ns():x}"
         write_json(
             self._paths.head,
@@ -235,8 +252,9 @@ class Head:
                 "node_id": node.spec.node_id,
                 "job_id": node.plan.allocation.job_id,
                 "host": node.plan.allocation.host,
-                "ip": node.plan.address,
-                "gcs_address": f"{node.plan.address}:{started['port']}",
+                "ip": address,
+                "gcs_address": f"{address}:{started['port']}",
+                "temp_dir": started["temp_dir"],
                 "client_port": int(started["client_port"]),
                 "dashboard_host": started["dashboard_host"],
                 "dashboard_port": int(started["dashboard_port"]),
@@ -244,8 +262,8 @@ class Head:
                 "started": time.time(),
             },
         )
-        node.write_shell(f"{node.plan.address}:{started['port']}")
-        node.report(state="joined", joined=time.time())
+        node.write_shell(f"{address}:{started['port']}")
+        node.report(state="joined", joined=time.time(), address=address)
         self._published = True
         self._components.start()
 

@@ -8,6 +8,8 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from slurm_provider.agent.allocation import job_started
+
 VARIABLE = "RAY_SLURM_COMPONENT"
 """Carries a component's place from the head's agent to its own."""
 
@@ -36,7 +38,9 @@ def own_component(environ: Mapping[str, str]) -> Component | None:
     text = environ.get(VARIABLE)
     if text is not None:
         return Component(**json.loads(text))
-    return read_component(environ, 0, time.time()) if "SLURM_HET_SIZE" in environ else None
+    if "SLURM_HET_SIZE" not in environ:
+        return None
+    return read_component(environ, 0, job_started(environ, time.time()))
 
 
 def read_component(environ: Mapping[str, str], number: int, started: float) -> Component:

@@ -21,18 +21,24 @@ class LeaseWatch:
         self._last_leased = now
         self._seen: dict[str, tuple[str, float]] = {}  # name -> content, when it was new
 
-    def is_unwanted(self, leases: Mapping[str, str], now: float) -> bool:
-        """True when no lease was alive for the timeout. ``leases`` are the files' contents by name;
-        ``now`` is of a monotonic clock, in seconds."""
+    def alive(self, leases: Mapping[str, str], now: float) -> set[str]:
+        """Names of those that are. ``leases`` are the files' contents by name; ``now`` is of a
+        monotonic clock, in seconds."""
         for name, content in leases.items():
             known = self._seen.get(name)
             if known is None or known[0] != content:
                 self._seen[name] = (content, now)
         self._seen = {name: self._seen[name] for name in leases}
-        if any(now - since < _ttl_s(content) for content, since in self._seen.values()):
+        found = {
+            name for name, (content, since) in self._seen.items() if now - since < _ttl_s(content)
+        }
+        if found:
             self._last_leased = now
-            return False
-        return now - self._last_leased >= self._timeout_s
+        return found
+
+    def is_unwanted(self, leases: Mapping[str, str], now: float) -> bool:
+        """True when no lease was alive for the timeout; arguments as of :meth:`alive`."""
+        return not self.alive(leases, now) and now - self._last_leased >= self._timeout_s
 
 
 def read_leases(folder: str) -> dict[str, str]:

@@ -16,6 +16,10 @@ def main(arguments: Sequence[str]) -> int:
         from slurm_provider.agent.shim import start
 
         return start(rest)
+    if command == "start-worker":
+        from slurm_provider.agent.earlier_ray import start_worker
+
+        return start_worker(rest)
     if command == "stop":
         from slurm_provider.agent.shim import stop
 

@@ -36,6 +36,30 @@ def node_address(network: str | None, peer: str | None) -> str:
     return addresses[0]
 
 
+def own_address(name: str, default: str) -> str:
+    """The IPv4 address of this host that a user's ``name`` (or address) means.
+
+    ``default`` where that is loopback, which many hosts' own names are in their /etc/hosts. Ray
+    gets a number, because its own look-up waits for IPv6 answers that may never come.
+    """
+    try:
+        found = socket.gethostbyname(name)
+    except OSError as error:
+        raise NetworkError(f"the address of {name!r} is not known on this host ({error})") from None
+    if found.startswith("127."):
+        return default
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        try:
+            sock.bind((found, 0))
+        except OSError:
+            raise NetworkError(
+                f"{name} ({found}) is no address of {socket.gethostname()}, where Slurm has put "
+                "the head: name a host for it (`nodelist` in its node_config), or leave the "
+                "address out"
+            ) from None
+    return found
+
+
 def interface_addresses() -> dict[str, str]:
     """IPv4 address of each interface that has one."""
     found = {}

@@ -20,10 +20,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from slurm_provider.agent.allocation import MB, read_allocation
+from slurm_provider.agent.allocation import MB, job_started, read_allocation
+from slurm_provider.agent.earlier_ray import SessionLink
 from slurm_provider.agent.files import read_json, write_json, write_text
 from slurm_provider.agent.hetjob import VARIABLE, own_component
 from slurm_provider.agent.kept_logs import LogKeeper
+from slurm_provider.agent.memory_kills import memory_kills
 from slurm_provider.agent.network import node_address
 from slurm_provider.agent.ports import PortRange, claim_block
 from slurm_provider.agent.processes import become_subreaper, end_descendants
@@ -85,10 +87,11 @@ class Signals:
 class RayRuntime:
     """One running ``ray start --block`` and what it printed."""
 
-    def __init__(self, argv: Sequence[str], env: Mapping[str, str]) -> None:
+    def __init__(self, argv: Sequence[str], env: Mapping[str, str], folder: str) -> None:
+        """``folder`` is the current one of Ray's tasks, which must be able to write there."""
         self.started = threading.Event()  # set when Ray says that it runs
         self._process = subprocess.Popen(
-            argv, env=dict(env), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            argv, env=dict(env), cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT, text=True, errors="replace", start_new_session=True,
         )  # fmt: skip
         self.pid = self._process.pid
@@ -120,11 +123,13 @@ class Node:
         self.signals = Signals(signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
         self.scratch: str | None = None
         self.plan: NodePlan | None = None
+        self.session_link: SessionLink | None = None
         self.env: dict[str, str] = {}
         self._log_keeper = LogKeeper(
             spec.paths, spec.node_id, is_head=spec.values.get("kind") == "head"
         )
         self.spared: set[int] = set()  # children that are not this node's, see components.py
+        self._memory_kills = memory_kills()
         self.component = own_component(os.environ)
         self._report: dict[str, Any] = {
             "node_id": spec.node_id,
@@ -150,7 +155,8 @@ class Node:
             os.environ if component is None else component.environ(os.environ),
             host=socket.gethostname(),
             host_cpus=os.cpu_count() or 1,
-            now=time.time() if component is None else component.started,
+            host_memory_mb=os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // MB,
+            now=component.started if component else job_started(os.environ, time.time()),
             time_limit_s=values.get("time_limit_s"),
         )
         granted_cpus = allocation.cpus
@@ -217,6 +223,14 @@ class Node:
         if self.scratch:
             self._log_keeper.look(self.scratch)
 
+    def report_memory_kills(self) -> None:
+        """To be called often: who wonders why a worker process is gone looks at the report."""
+        kills = memory_kills()
+        if kills > self._memory_kills:
+            with contextlib.suppress(OSError):  # the next look reports it
+                self.report(memory_kills=kills, memory_killed=time.time())
+                self._memory_kills = kills
+
     def stop_ray(self) -> None:
         """End every process below this agent but those of other components."""
         end_descendants(os.getpid(), grace_s=STOP_GRACE_S, spared=frozenset(self.spared))
@@ -230,6 +244,8 @@ class Node:
         if self.scratch:
             _keep_logs(self.scratch, self.spec)
             self._log_keeper.leave(self.scratch)
+            if self.session_link:
+                self.session_link.remove()
             remove_scratch(self.scratch)
         with contextlib.suppress(OSError):  # `ray down` may have removed the folder already
             if os.path.isdir(self.paths.root):

@@ -131,10 +131,9 @@ def _common_options(plan: NodePlan) -> dict[str, str | None]:
         "--metrics-export-port": str(ports[5]),
         "--worker-port-list": ",".join(str(port) for port in plan.worker_ports),
     }
-    if allocation.memory_mb is not None:
-        memory, store = ray_memory(allocation.memory_mb, plan.shm_free_mb)
-        options["--memory"] = str(memory)
-        options["--object-store-memory"] = str(store)
+    memory, store = ray_memory(allocation.memory_mb, plan.shm_free_mb)
+    options["--memory"] = str(memory)
+    options["--object-store-memory"] = str(store)
     if plan.memory_bytes is not None:
         options["--memory"] = str(plan.memory_bytes)
     if plan.object_store_memory_mb is not None:

@@ -28,7 +28,7 @@ def make_scratch(node_id: str, configured: str | None, environ: Mapping[str, str
     bases = [configured] if configured else _bases(environ)
     problems = []
     for base in bases:
-        path = os.path.join(os.path.expandvars(base), f"rs-{os.getuid()}", node_id)
+        path = os.path.join(os.path.expandvars(base), _parent_name(), node_id)
         if len(path.encode()) > MAX_TEMP_DIR_BYTES:
             problems.append(f"{path} is longer than {MAX_TEMP_DIR_BYTES} bytes")
             continue
@@ -50,6 +50,17 @@ def remove_scratch(path: str) -> None:
         os.rmdir(os.path.dirname(path))
     except OSError:
         pass  # another node of ours still lives here
+
+
+def make_parent(path: str) -> None:
+    """Make the parent of a scratch folder, which only this user can enter; raises OSError."""
+    if os.path.basename(os.path.dirname(path)) != _parent_name():
+        raise PermissionError(1, "not below a folder for Ray's nodes")
+    _make_private(os.path.dirname(path))
+
+
+def _parent_name() -> str:
+    return f"rs-{os.getuid()}"
 
 
 def _bases(environ: Mapping[str, str]) -> list[str]:

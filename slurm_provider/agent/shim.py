@@ -10,9 +10,11 @@ from collections.abc import Sequence
 
 from slurm_provider.agent import ray_cli
 from slurm_provider.agent.files import read_json, write_json
+from slurm_provider.agent.network import NetworkError, own_address
 from slurm_provider.agent.processes import is_alive
 from slurm_provider.agent.ray_start import merge, option_value
 
+_ADDRESS = "--node-ip-address"
 _STOP_TIMEOUT_S = 20.0
 
 
@@ -36,10 +38,20 @@ def start(arguments: Sequence[str]) -> int:
         )
         return 2
     merged = merge(arguments, options, os.environ["RAY_SLURM_CONFIG"])
+    named, address = option_value(merged, _ADDRESS), str(options[_ADDRESS])
+    if named is not None and named != address:
+        try:
+            address = own_address(named, default=address)
+        except NetworkError as error:
+            print(f"ray start: {_ADDRESS}: {error}", file=sys.stderr)
+            return 2
+        merged.append(f"{_ADDRESS}={address}")  # the last one counts
     write_json(
         os.path.join(folder, "ray-started.json"),
         {
+            "address": address,
             "port": option_value(merged, "--port"),
+            "temp_dir": option_value(merged, "--temp-dir"),
             "client_port": option_value(merged, "--ray-client-server-port"),
             "dashboard_host": option_value(merged, "--dashboard-host"),
             "dashboard_port": option_value(merged, "--dashboard-port"),

@@ -10,6 +10,7 @@ import sys
 import time
 from typing import Any
 
+from slurm_provider.agent import earlier_ray
 from slurm_provider.agent.files import is_closing, read_json
 from slurm_provider.agent.mounts import place_mounts
 from slurm_provider.agent.node import Node, NodeError, RayRuntime
@@ -21,6 +22,8 @@ _HEAD_POLL_S = 5.0  # a few looks at the shared file system per node and interva
 # Ray itself waits for months for a queued job (see bootstrap.py), so a job that runs but never
 # joins must end itself; a cold shared file system can take minutes to import Ray.
 _JOIN_TIMEOUT_S = 300.0
+_SIGNAL_EARLY_S = 120.0  # slurmctld checks once a minute, and may signal so much earlier
+_RAY_NOTICES_S = 2.5
 _REJOIN_WAIT_S = 90.0  # a head that restarts publishes its new address well within this
 
 
@@ -35,17 +38,20 @@ def run_worker(node: Node) -> int:
     while True:
         node.write_shell(head["gcs_address"])
         node.env["RAY_ADDRESS"] = head["gcs_address"]
-        argv = [
-            node.env["RAY_SLURM_RAY"],
-            "start",
-            *to_argv(worker_options(plan, head["gcs_address"])),
-        ]
-        runtime = RayRuntime(argv, node.env)
+        options = worker_options(plan, head["gcs_address"])
+        if earlier_ray.is_installed():
+            argv = earlier_ray.start_argv(node.env["RAY_SLURM_CODE"], options)
+            node.session_link = earlier_ray.SessionLink(head["temp_dir"], plan.temp_dir)
+        else:
+            argv = [node.env["RAY_SLURM_RAY"], "start", *to_argv(options)]
+        runtime = RayRuntime(argv, node.env, plan.temp_dir)
         outcome = _follow(node, runtime, head)
         if outcome != "head changed":
             node.leave(outcome, 0 if outcome in _CLEAN else 1)
             return 0 if outcome in _CLEAN else 1
         node.stop_ray()
+        if node.session_link:
+            node.session_link.remove()
         _empty(plan.temp_dir)
         head = _wait_for_head(node, _REJOIN_WAIT_S, newer_than=head["generation"])
         print(f"[agent] joining the new head at {head['gcs_address']}", flush=True)
@@ -63,6 +69,7 @@ def _follow(node: Node, runtime: RayRuntime, head: dict[str, Any]) -> str:
     """Watch a running Ray; returns why it is over."""
     raylet: int | None = None
     joined = False
+    gone_since: float | None = None
     join_deadline = time.monotonic() + _JOIN_TIMEOUT_S
     next_head_check = time.monotonic() + _HEAD_POLL_S
     drain_at = _drain_time(node)
@@ -79,15 +86,21 @@ def _follow(node: Node, runtime: RayRuntime, head: dict[str, Any]) -> str:
             _drain(node, head)
         if not joined and runtime.started.is_set():
             joined = True
+            if node.session_link:  # not before: the link may lead to a worker that is at work
+                node.session_link.place()
             raylet = find_descendant(os.getpid(), "raylet")
             node.report(state="joined", joined=time.time())
+        node.report_memory_kills()
         code = runtime.exit_code()
         if not joined and time.monotonic() > join_deadline:
             return f"Ray did not join the head at {head['gcs_address']} in {_JOIN_TIMEOUT_S:.0f} s"
         if code is None and raylet is not None and not is_alive(raylet):
             # `ray start --block` goes on after a clean exit of the raylet (an idle or drained
-            # node), so the slot would stay taken until somebody cancels the job.
-            return "Ray left the cluster"
+            # node), so the slot would stay taken until somebody cancels the job. After any other
+            # it ends within a second, and a head that is starting anew may be the reason.
+            gone_since = gone_since or time.monotonic()
+            if time.monotonic() - gone_since > _RAY_NOTICES_S:
+                return "Ray left the cluster"
         if time.monotonic() > next_head_check or code is not None:
             next_head_check = time.monotonic() + _HEAD_POLL_S
             node.keep_logs_of_failed_runs()
@@ -143,16 +156,32 @@ def _wait_for_change(node: Node, head: dict[str, Any]) -> bool:
 
 def _drain(node: Node, head: dict[str, Any]) -> None:
     assert node.plan is not None
-    end = node.plan.allocation.end_time or time.time() + node.spec.values["drain_lead_s"]
-    remaining_s = max(5, int(end - time.time()) - 5)
-    print(f"[agent] the time limit is near: draining this node ({remaining_s} s left)", flush=True)
-    node.report(state="draining")
+    why, remaining_s = drain_reason(
+        node.plan.allocation.end_time, time.time(), node.spec.values["drain_lead_s"]
+    )
+    print(f"[agent] {why}: draining this node ({remaining_s} s left)", flush=True)
+    node.report(state="draining", reason=why)
     # In a child: it imports Ray, which the agent must not wait for.
     subprocess.Popen(
         [sys.executable, node.env["RAY_SLURM_CODE"], "drain", head["gcs_address"],
          node.spec.node_id, str(remaining_s)],
         env=node.env, stdin=subprocess.DEVNULL,
     )  # fmt: skip
+
+
+def drain_reason(end_time: float | None, now: float, lead_s: float) -> tuple[str, int]:
+    """Why Slurm signalled, as far as this node knows, and the seconds that its work has (pure).
+
+    The signal before the time limit and the one before a preemption are the same.
+    """
+    left_s = lead_s if end_time is None else end_time - now
+    if end_time is None:
+        why = "Slurm announced the end of its job"
+    elif left_s > lead_s + _SIGNAL_EARLY_S:
+        why, left_s = "Slurm ends its job before the time limit (preemption)", lead_s
+    else:
+        why = "its time limit is near"
+    return why, max(5, int(left_s) - 5)
 
 
 def _empty(folder: str) -> None:

@@ -15,9 +15,9 @@ from slurm_provider.access import NodeAccess
 from slurm_provider.cli.arguments import cluster_name_option
 from slurm_provider.cli.cluster_file import load
 from slurm_provider.cli.dashboard_gate import Gate, Target
-from slurm_provider.cli.overview import made_cluster
 from slurm_provider.cluster import Cluster
 from slurm_provider.errors import ClusterError, ConfigError
+from slurm_provider.overview import made_cluster
 from slurm_provider.slurm.errors import SlurmError
 from slurm_provider.transport.base import TransportError
 from slurm_provider.transport.ssh_settings import parse_jump

@@ -10,10 +10,10 @@ import click
 
 from slurm_provider.cli.arguments import config_argument
 from slurm_provider.cli.cluster_file import load
-from slurm_provider.cli.overview import made_cluster
 from slurm_provider.cluster import Cluster
 from slurm_provider.errors import ClusterError
 from slurm_provider.fleet.identity import HEAD, node_id, parse_job_name
+from slurm_provider.overview import made_cluster
 from slurm_provider.slurm import Job
 
 _CHUNK = 1 << 16

@@ -6,7 +6,7 @@ import click
 
 from slurm_provider.cli.arguments import config_argument
 from slurm_provider.cli.cluster_file import load
-from slurm_provider.cli.overview import made_cluster
+from slurm_provider.overview import made_cluster
 
 
 @click.command()

@@ -106,7 +106,8 @@ def _findings(site: _Site, answer: Mapping[str, Any], nonce: str) -> list[Findin
 
 
 def _try_step(site: _Site, answer: Mapping[str, Any]) -> Finding:
-    argv = step_argv(str(answer["job_id"]), ["true"], cpus=1, tty=False)
+    clusters = site.file.cluster.slurm_cluster
+    argv = step_argv(str(answer["job_id"]), ["true"], cpus=1, clusters=clusters)
     done = site.file.cluster.transport.run(argv, timeout_s=_STEP_TIMEOUT_S)
     return findings.commands(str(answer["host"]), done.returncode, done.stderr)
 
@@ -180,7 +181,7 @@ def _spec(site: _Site, nonce: str) -> dict[str, Any]:
         "nonce": nonce,
         "ports": list(config.port_range),
         "network": config.network,
-        "clusters": config.defaults.get("clusters"),
+        "clusters": site.file.cluster.slurm_cluster,
         "script": trial.script,
         "options": dict(trial.options),
         "provider_options": dict(trial.provider_options),

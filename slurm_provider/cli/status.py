@@ -13,7 +13,8 @@ import click
 from slurm_provider.cli.arguments import config_argument
 from slurm_provider.cli.cluster_file import load
 from slurm_provider.cli.output import echo_table, moment
-from slurm_provider.cli.overview import (
+from slurm_provider.cluster import Cluster
+from slurm_provider.overview import (
     NodeRow,
     Setback,
     head_end,
@@ -22,7 +23,6 @@ from slurm_provider.cli.overview import (
     read_facts,
     setbacks,
 )
-from slurm_provider.cluster import Cluster
 
 _HEADERS = ("NODE", "TYPE", "KIND", "STATE", "JOB", "HOST", "START", "END", "REASON")
 
@@ -42,7 +42,8 @@ def status(config_path: str, cluster_name: str | None, as_json: bool) -> None:
       token_path                 null, or the file with the authentication token
       nodes                      a list: node_id, node_type, kind (head, worker), state
                                  (held, queued, running, joined, draining, ending), job_id, host,
-                                 reason, expected_start, submit_time, start_time,
+                                 reason, reason_kind (of a queued one: waiting, limited, held,
+                                 never, unknown), expected_start, submit_time, start_time,
                                  joined_time, end_time, log_path
       setbacks                   a list of node types that fail: node_type, paused, failures,
                                  cause, log_path, log_tail
@@ -130,7 +131,7 @@ def _cells(row: NodeRow) -> tuple[str, ...]:
         row.host or "",
         moment(row.expected_start),
         moment(row.end_time),
-        row.reason,
+        row.explained,
     )
 
 

@@ -39,9 +39,13 @@ def admit(
         return Admission((), reason)
     under_way = [node for node in nodes if node.is_live and node.held is None]
     room, reason = len(sure), None
+    portion = brake.portion(node_type)
+    if portion is not None and portion.size < room:
+        room, reason = portion.size, portion.cause
     if max_pending is not None:
-        room = max_pending - sum(node.is_pending for node in under_way)
-        reason = f"provider.max_pending: {max_pending} jobs wait already"
+        left = max_pending - sum(node.is_pending for node in under_way)
+        if left < room or reason is None:
+            room, reason = left, f"provider.max_pending: {max_pending} jobs wait already"
     suspect_since = brake.suspect_since(node_type)
     if suspect_since is not None and room > 0:
         is_tried = any(_is_trial(node, node_type, suspect_since) for node in under_way)

@@ -38,12 +38,22 @@ class _Deferral:
     cause: str = ""
 
 
+@dataclass(frozen=True)
+class Portion:
+    """So many nodes at once may be taken, after more were refused for ``cause``."""
+
+    size: int
+    cause: str
+
+
 class Brake:
     """The state per node type."""
 
     def __init__(self) -> None:
         self._types: dict[str, TypeBrake] = {}
         self._deferrals: dict[str, _Deferral] = {}
+        self._portions: dict[str, Portion] = {}
+        self._untold: dict[str, str] = {}
 
     def failed(self, node_type: str, cause: str, now: float, where: str = "") -> None:
         """A node of the type ended before it joined Ray."""
@@ -66,6 +76,15 @@ class Brake:
         state = self._types.setdefault(node_type, TypeBrake())
         state.paused, state.refused, state.cause = True, True, cause
 
+    def pause_unheard(self, node_type: str, cause: str) -> None:
+        """The same, found out after Slurm had taken the type's jobs; see ``take_untold``."""
+        self.pause(node_type, cause)
+        self._untold[node_type] = cause
+
+    def take_untold(self, node_type: str) -> str | None:
+        """Once after ``pause_unheard``: the cause, for whoever asks for nodes of the type next."""
+        return self._untold.pop(node_type, None)
+
     def joined(self, node_type: str, joined_at: float) -> None:
         """A node of the type joined Ray at that time; proof only if nothing failed since."""
         state = self._types.get(node_type)
@@ -79,15 +98,34 @@ class Brake:
         state.wait_until = now + DEFER_S[min(state.times, len(DEFER_S) - 1)]
         state.times += 1
 
-    def accepted(self, node_type: str) -> None:
-        """Slurm took a job of the type."""
+    def limited(self, node_type: str, count: int, cause: str, now: float) -> None:
+        """Slurm takes no ``count`` more nodes of the type for now; perhaps half as many."""
+        if count == 1:
+            self.defer(node_type, cause, now)
+            return
+        self._portions[node_type] = Portion(count // 2, cause)
+        # Not counted: who halves a thousand must not wait longer each time.
+        state = self._deferrals.setdefault(node_type, _Deferral())
+        state.cause, state.wait_until = cause, now + DEFER_S[0]
+
+    def accepted(self, node_type: str, count: int) -> None:
+        """Slurm took ``count`` nodes of the type in one sbatch."""
         self._deferrals.pop(node_type, None)
+        portion = self._portions.get(node_type)
+        if portion is not None and count >= portion.size:
+            self._portions[node_type] = Portion(2 * portion.size, portion.cause)
+
+    def portion(self, node_type: str) -> Portion | None:
+        """The most nodes that one sbatch should ask for; None if nothing speaks against all."""
+        return self._portions.get(node_type)
 
     def release(self) -> frozenset[str]:
         """The user fixed it: forget everything. The types that were suspect or paused."""
         released = frozenset(self._types)
         self._types.clear()
         self._deferrals.clear()
+        self._portions.clear()
+        self._untold.clear()
         return released
 
     def hold_reason(self, node_type: str, now: float) -> str | None:

@@ -16,7 +16,9 @@ from typing import Any
 
 from slurm_provider.config import ProviderConfig
 from slurm_provider.errors import ClusterError
+from slurm_provider.fleet.admission import is_unsure
 from slurm_provider.fleet.edge import EdgeHead
+from slurm_provider.fleet.hopeless import Hopeless, why
 from slurm_provider.fleet.identity import HEAD, JobIdentity, new_launch_id, split_node_id
 from slurm_provider.fleet.launch import LaunchRequest, activation, node_spec
 from slurm_provider.fleet.ledger import Ledger, Node
@@ -66,6 +68,7 @@ class Fleet:
         self._state = FleetState(Ledger(uuid))
         self._submitter = Submitter(self._state, client, store, config, clock, sleep)
         self._postmortem = Postmortem(self._state, store, clock)
+        self._hopeless = Hopeless()
         self._problem = "Slurm has not been asked yet"
         self._published: dict[str, Any] | None = None
 
@@ -87,6 +90,17 @@ class Fleet:
     def node(self, node_id: str) -> Node | None:
         with self._state.lock:
             return self._state.ledger.nodes.get(node_id)
+
+    def has_lost_answer(self) -> bool:
+        """Whether Slurm may hold a job of a node that was given up, as far as the last listing
+        tells: its sbatch gave no answer. Such a job is cancelled by the listing that shows it."""
+        with self._state.lock:
+            given_up = [node for node in self._state.ledger.nodes.values() if node.ended]
+            return any(
+                is_unsure(node, self._state.listed_at)
+                or (node.misses == 0 and node.job is not None and node.job.state.is_live)
+                for node in given_up
+            )
 
     def poll_interval_s(self) -> float:
         """How long the view stays good enough."""
@@ -219,8 +233,13 @@ class Fleet:
     def tick(self) -> None:
         """One look at Slurm and all that follows from it; for one thread. Raises as ``refresh``."""
         try:
-            self._postmortem.take(self._observe())
+            try:
+                self._postmortem.take(self._observe())
+            except SlurmError:
+                self._hopeless.forget()
+                raise
             self._postmortem.judge()
+            self._end_hopeless()
             self._release_held()
         finally:
             self._publish()
@@ -287,6 +306,16 @@ class Fleet:
                 node.on_edge = True
             if not is_alive:
                 node.ended = "its process is gone"
+
+    def _end_hopeless(self) -> None:
+        """Cancel what can never run and pause its types, so that Ray hears of it."""
+        with self._state.lock:
+            found = self._hopeless.look(self._state.ledger.live(), self._clock())
+            for node_type, node in {node.node_type: node for node in found}.items():
+                logger.error("node type %r is paused: %s", node_type, why(node))
+                self._state.brake.pause_unheard(node_type, why(node))
+        if found:
+            self.cancel([node.node_id for node in found])
 
     def _release_held(self) -> None:
         if self._store.take_resume():

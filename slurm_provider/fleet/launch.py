@@ -104,7 +104,15 @@ def activation(environment: EnvironmentConfig, unpack_script: str) -> str:
         return environment.activate + "\n"
     if environment.prefix is not None:
         # A venv's or conda's own variables are not needed: PATH decides which python and ray run.
-        return f'export PATH={_shell_path(environment.prefix)}/bin:"$PATH"\n'
+        # Another ray, further on in PATH, would be a surprise.
+        folder = f"{_shell_path(environment.prefix)}/bin"
+        return (
+            f"if [ ! -x {folder}/ray ]; then\n"
+            f"    printf '[job] there is no %s on %s\\n' {folder}/ray \"$HOSTNAME\" >&2\n"
+            "    return 1\n"
+            "fi\n"
+            f'export PATH={folder}:"$PATH"\n'
+        )
     if environment.archive is not None:
         return (
             f"RAY_SLURM_ARCHIVE={_shell_path(environment.archive)}\n"

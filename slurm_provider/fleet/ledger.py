@@ -47,6 +47,8 @@ class Node:
     cancel_asked: bool = False
     cancelled_at: float | None = None  # when Slurm accepted it
     joined_at: float | None = None  # Ray, as far as its report was read
+    # When the kernel last killed a process in its job for memory, as far as its report was read.
+    memory_killed_at: float | None = None
     was_told: bool = False  # Ray was told of it
     is_news: bool = False  # it ended before Ray was told of it
     ended: str | None = None  # why it is gone for good

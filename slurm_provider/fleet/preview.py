@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from slurm_provider.config import ProviderConfig
@@ -83,14 +83,15 @@ def submission_for(
     indices: Sequence[int],
 ) -> Submission:
     """The sbatch of a launch (``identity`` without an index): one job, or an array of its nodes."""
-    is_array = len(indices) > 1 or indices[0] > 0
+    is_array = len(indices) > 1
+    own_index = []
     if not is_array:
-        identity = JobIdentity(
-            identity.cluster, identity.node_type, identity.uuid, identity.kind, identity.launch, 0
-        )
+        identity = replace(identity, index=indices[0])
+        # Slurm tells only the tasks of an array which one they are.
+        own_index = [str(indices[0])] if indices[0] else []
     return Submission(
         script=store.node_script,
-        args=[store.paths.root, code, identity.launch],
+        args=[store.paths.root, code, identity.launch, *own_index],
         options=request.options,
         provider_options=provider_options(identity, request, config, store.paths),
         array_tasks=list(indices) if is_array else None,

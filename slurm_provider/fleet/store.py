@@ -122,7 +122,10 @@ class ClusterStore:
                 self.transport.remove_tree(f"{self.paths.root}/{name}")
 
     def head(self) -> dict[str, Any] | None:
-        """Where the head is, as its agent published it."""
+        """Where the head is, as its agent published it. The folder is listed first, as in
+        ``report``: who starts a head has just seen that the file was missing."""
+        if "head.json" not in self._list(self.paths.root):
+            return None
         return self._read_json(self.paths.head)
 
     def forget_head(self) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from slurm_provider.config import ProviderConfig
 from slurm_provider.fleet.admission import UNSURE_S, admit
+from slurm_provider.fleet.arrays import Arrays
 from slurm_provider.fleet.identity import JobIdentity
 from slurm_provider.fleet.launch import LaunchRequest
 from slurm_provider.fleet.ledger import Node
@@ -15,6 +16,7 @@ from slurm_provider.fleet.preview import joint_submission, submission_for
 from slurm_provider.fleet.state import FleetState
 from slurm_provider.fleet.store import ClusterStore
 from slurm_provider.slurm import (
+    ArrayRefused,
     SlurmClient,
     SlurmError,
     SlurmLimited,
@@ -58,27 +60,11 @@ class Submitter:
         self._clock = clock
         self._sleep = sleep
         self._launches: dict[str, _Launch] = {}
-        self._array_limit: int | None = None
+        self._arrays = Arrays(client)
 
     def sizes(self, count: int) -> list[int]:
-        """Launch sizes: one array job, or several where the site's MaxArraySize is smaller.
-
-        Raises SlurmError if Slurm cannot say now.
-        """
-        if count == 1:
-            return [1]
-        if self._array_limit is None:
-            try:
-                self._array_limit = self._client.config().max_array_size
-            except SlurmError as error:
-                if error.transient:
-                    raise
-                logger.warning("the site's MaxArraySize is unknown, so no arrays: %s", error)
-                self._array_limit = 0
-        limit = self._array_limit - 1  # MaxArraySize is the highest index plus one
-        if limit < 2:
-            return [1] * count  # arrays are switched off at this site
-        return [limit] * (count // limit) + ([count % limit] if count % limit else [])
+        """Launch sizes: one array job, or several where the site's MaxArraySize is smaller."""
+        return self._arrays.launch_sizes(count)
 
     def add(
         self, identity: JobIdentity, request: LaunchRequest, count: int, code: str
@@ -94,13 +80,20 @@ class Submitter:
     def submit_or_hold(self, launches: Mapping[str, Sequence[Node]]) -> None:
         """The autoscaler's way: what cannot go now waits for ``release``.
 
-        Raises SlurmRefused if the very first sbatch is refused; later the others are running.
+        Raises SlurmRefused if the very first sbatch is refused (later the others are running), or
+        once for a type whose jobs turned out to wait for ever.
         """
+        with self._state.lock:
+            for launch in launches:
+                untold = self._state.brake.take_untold(self._launches[launch].request.node_type)
+                if untold is not None:
+                    raise SlurmRefused(untold)
         is_first = True
         for nodes in launches.values():
             try:
                 self._submit_admitted(nodes)
             except SlurmError as error:
+                is_first = is_first and all(node.slurm_id is None for node in nodes)
                 if is_first and isinstance(error, SlurmRefused):
                     raise
                 logger.warning("%s", error)
@@ -112,7 +105,11 @@ class Submitter:
         """A command's way, while a person waits: an sbatch without an answer is looked for in
         the queue, then repeated. Raises SlurmError."""
         for nodes in launches.values():
-            self._submit_patiently(nodes, refresh)
+            left = list(nodes)
+            self._arrays.ask(left)
+            while batch := self._arrays.batch(left):
+                self._submit_patiently(batch, refresh)
+                left = [node for node in left if node not in batch]
 
     def submit_together(
         self, launches: Mapping[str, Sequence[Node]], refresh: Callable[[], None]
@@ -162,6 +159,23 @@ class Submitter:
 
     def _submit_admitted(self, nodes: Sequence[Node]) -> bool:
         """Submit those of a launch that may go now; whether any did. Raises SlurmError."""
+        went = False
+        while batch := self._next_batch(nodes):
+            try:
+                self._submit(batch)
+                went = True
+            except ArrayRefused as error:
+                logger.warning("the nodes become single jobs: %s", error)
+        return went
+
+    def _next_batch(self, nodes: Sequence[Node]) -> list[Node]:
+        """What may go with one sbatch, marked as under way; the others know what they wait for."""
+        try:
+            self._arrays.ask(nodes)
+        except SlurmError as error:
+            with self._state.lock:
+                _hold((node for node in nodes if node.held is not None), str(error))
+            raise
         state = self._state
         with state.lock:
             held = [node for node in nodes if node.held is not None and node.is_live]
@@ -170,10 +184,9 @@ class Submitter:
                 self._clock(), state.listed_at,
             )  # fmt: skip
             _hold(held, admission.reason)
-            state.ledger.submitting(admission.ready, self._clock())
-        if admission.ready:
-            self._submit(admission.ready)
-        return bool(admission.ready)
+            batch = self._arrays.batch(admission.ready)
+            state.ledger.submitting(batch, self._clock())
+        return batch
 
     def _submit_patiently(self, nodes: Sequence[Node], refresh: Callable[[], None]) -> None:
         for attempt in range(_COMMAND_ATTEMPTS):
@@ -210,14 +223,18 @@ class Submitter:
             with state.lock:
                 unsure_since = None if isinstance(error, _NOT_DONE) else now
                 state.ledger.not_submitted(nodes, str(error), unsure_since)
-                if isinstance(error, SlurmError) and not isinstance(error, SlurmRefused):
+                if isinstance(error, ArrayRefused):
+                    self._arrays.refuse(node_type)
+                elif isinstance(error, SlurmLimited):
+                    state.brake.limited(node_type, len(nodes), str(error), now)
+                elif isinstance(error, SlurmError) and not isinstance(error, SlurmRefused):
                     state.brake.defer(node_type, str(error), now)
                 else:
                     state.brake.pause(node_type, str(error) or type(error).__name__)
             raise
         with state.lock:
             state.ledger.submitted(nodes, submitted.job_ids, self._clock())
-            state.brake.accepted(node_type)
+            state.brake.accepted(node_type, len(nodes))
         logger.info("submitted %d x %s as job %s", len(nodes), node_type, submitted.job_id)
 
     def _component(self, node: Node) -> tuple[JobIdentity, LaunchRequest]:

@@ -5,7 +5,14 @@
 ray_slurm_cluster_dir=$1
 ray_slurm_code=$2
 ray_slurm_launch=$3
-ray_slurm_index=$4 # of a node that the head's agent starts (agent/components.py)
+ray_slurm_index=$4 # of a node that is no task of an array, and not the first of its launch
+# In spite of --no-requeue, seen with Slurm 22.05 after a power loss.
+if [ "${SLURM_RESTART_COUNT:-0}" != 0 ]; then
+    echo "[job] Slurm requeued this job, but its Ray node has ended: for another head run ray up again, workers Ray asks for itself" >&2
+    exit 1
+fi
+printf -v RAY_SLURM_STARTED '%(%s)T' -1 # the time limit counts from here, not from the activation's end
+export RAY_SLURM_STARTED
 unset LC_ALL # sbatch ran in the C locale, so that its answers can be read
 if [ ! -d "$ray_slurm_cluster_dir/launches" ]; then
     echo "[job] $ray_slurm_cluster_dir is not visible on $HOSTNAME: provider.cluster_dir must be shared" >&2

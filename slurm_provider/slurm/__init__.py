@@ -7,6 +7,7 @@ from slurm_provider.slurm.accounting import GpuUse, JobRecord, StepRecord
 from slurm_provider.slurm.client import SlurmClient
 from slurm_provider.slurm.errors import (
     AccountingUnavailable,
+    ArrayRefused,
     SlurmError,
     SlurmLimited,
     SlurmMissing,
@@ -30,6 +31,7 @@ __all__ = [
     "OPTIONS",
     "AccountingUnavailable",
     "Accounts",
+    "ArrayRefused",
     "Association",
     "Component",
     "GpuUse",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 from slurm_provider.slurm.accounting import JobRecord, history_argv, parse_history, records_by_id
 from slurm_provider.slurm.errors import (
     AccountingUnavailable,
+    ArrayRefused,
     SlurmError,
     SlurmMissing,
     SlurmRefused,
@@ -20,6 +21,7 @@ from slurm_provider.slurm.errors import (
 from slurm_provider.slurm.job_ids import chunks, fold_job_ids, is_job_id
 from slurm_provider.slurm.messages import (
     command_error,
+    is_about_arrays,
     is_gone,
     looks_like_error,
     slurm_words,
@@ -90,11 +92,15 @@ class SlurmClient:
 
         After SlurmUnavailable it may have been submitted nevertheless (seen on a paused 22.05:
         "Socket timed out", and the job ran): look it up by name before trying again.
-        Raises also OptionError, and SlurmLimited if the site takes no more jobs for now.
+        Raises also OptionError, SlurmLimited if the site takes no more jobs for now, and
+        ArrayRefused if what it does not want is the array.
         """
         done = self._run(submit_argv(submission), max(self._timeout_s, SUBMIT_TIMEOUT_S))
         if done.returncode != 0:
-            raise self._error("sbatch", done)
+            error = self._error("sbatch", done)
+            if submission.array_tasks is not None and is_about_arrays(error):
+                raise ArrayRefused(str(error))
+            raise error
         components = 1 + len(submission.more_components)
         submitted = parse_submitted(done.stdout, submission.array_tasks, components)
         if submitted is None:

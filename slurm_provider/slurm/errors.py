@@ -32,6 +32,10 @@ class SlurmRefused(SlurmError):
     """Slurm said no, and will say no again until the request or the site changes."""
 
 
+class ArrayRefused(SlurmRefused):
+    """Slurm said no to a job array as such; the same nodes as single jobs may be taken."""
+
+
 class SlurmMissing(SlurmError):
     """The Slurm command is not installed, or not on PATH, where the transport runs commands."""
 

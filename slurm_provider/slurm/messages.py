@@ -57,6 +57,12 @@ def is_gone(line: str) -> bool:
     return any(text in line.lower() for text in _GONE)
 
 
+def is_about_arrays(error: SlurmError) -> bool:
+    """Whether a refusal speaks of job arrays: Slurm's own ("Invalid job array specification", also
+    for max_array_tasks) or that of a site's job_submit plug-in."""
+    return isinstance(error, SlurmRefused) and _ARRAY_WORD.search(str(error)) is not None
+
+
 def looks_like_error(stderr: str) -> bool:
     """Whether a command that claims success complained nevertheless."""
     return _ERROR_WORD.search(stderr) is not None
@@ -74,6 +80,7 @@ def _is_limit(words: str) -> bool:
 _WORDS_LIMIT = 1000
 _PREFIX = re.compile(r"^(?:s[a-z]+: )?(?:(?:error|fatal): )?", re.ASCII)
 _ERROR_WORD = re.compile(r"\b(?:error|fatal|invalid|unable|timed out|failed)\b", re.IGNORECASE)
+_ARRAY_WORD = re.compile(r"\barrays?\b", re.IGNORECASE)
 _LIMIT_NAME = re.compile(r"\b(?:Assoc|QOS|Max)[A-Z]\w+")
 _UNAVAILABLE = (
     "socket timed out",

@@ -26,6 +26,19 @@ class ReasonKind(Enum):
     """Not pending: why it ended."""
     UNKNOWN = "unknown"
 
+    @property
+    def label(self) -> str:
+        """What to put before a reason; empty if there is nothing to add."""
+        return _LABELS.get(self, "")
+
+
+_LABELS = {
+    ReasonKind.WAITING: "waiting its turn",
+    ReasonKind.LIMITED: "limited by a quota",
+    ReasonKind.HELD: "held",
+    ReasonKind.NEVER: "can never run",
+}
+
 
 @dataclass(frozen=True)
 class PendingReason:
@@ -33,6 +46,11 @@ class PendingReason:
 
     kind: ReasonKind
     text: str
+
+    @property
+    def sentence(self) -> str:
+        """The text after what kind of reason it is."""
+        return f"{self.kind.label}: {self.text}" if self.kind.label else self.text
 
 
 def explain(reason: str) -> PendingReason:
@@ -152,6 +170,11 @@ _CODES = {
     ),
     "NodeDown": _waiting("a host it needs is down: wait for the administrators, or ask for others"),
     "FrontEndDown": _waiting("no front end host is up: wait for the administrators"),
+    # Our jobs ask for one host, so that a limit of hosts is seldom meant.
+    "PartitionNodeLimit": _waiting(
+        "the partition's hosts are down or drained, or it takes no jobs of so few hosts: wait, "
+        "or use another partition"
+    ),
     "PartitionDown": _waiting("the partition starts no jobs now: wait, or use another partition"),
     "PartitionInactive": _waiting("the partition is switched off: wait, or use another partition"),
     "Prolog": _waiting("the site's preparation program is still running"),
@@ -183,9 +206,6 @@ _CODES = {
     # Never, as asked for.
     "PartitionConfig": _never(
         "no host of the partition has what it asks for: ask for less, or use another partition"
-    ),
-    "PartitionNodeLimit": _never(
-        "the partition does not allow as many hosts, or its hosts are down: use another partition"
     ),
     "PartitionTimeLimit": _never(
         "its time limit is longer than the partition allows: ask for a shorter time"

@@ -29,6 +29,16 @@ class SiteConfig:
     values: Mapping[str, str] = field(repr=False)
     """Every setting, as Slurm prints it."""
 
+    @property
+    def max_array_tasks(self) -> int:
+        """How many tasks one array may have; 0 where job arrays are refused."""
+        most = max(0, self.max_array_size - 1)
+        for parameter in self.values.get("SchedulerParameters", "").split(","):
+            key, _, value = parameter.strip().partition("=")
+            if key == "max_array_tasks":
+                most = min(most, _leading_int(value, most))
+        return most
+
 
 @dataclass(frozen=True)
 class HostGroup:

@@ -11,6 +11,7 @@ def step_argv(
     *,
     cpus: int,
     component: int | None = None,
+    clusters: str | None = None,
     tty: bool = False,
     unbuffered: bool = False,
 ) -> list[str]:
@@ -18,6 +19,7 @@ def step_argv(
 
     ``job_id`` is the raw id: srun takes no ``111_1``. Of a heterogeneous job it is the first
     component's, and ``component`` is the number of the one that is meant: srun takes nothing else.
+    ``clusters`` names the Slurm cluster of the job, None for the local one.
     No memory or CPU binding is asked for, as
     srun warns about each where a site has switched it off.
 
@@ -27,6 +29,7 @@ def step_argv(
     """
     return [
         "srun",
+        *([] if clusters is None else [f"--clusters={clusters}"]),
         *_place(job_id, component),
         "--overlap",  # shares the job's resources; without it the step waits for them
         "--nodes=1",

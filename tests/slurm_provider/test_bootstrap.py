@@ -25,7 +25,7 @@ from slurm_provider.config import parse_provider
 from slurm_provider.errors import ConfigError
 
 Config = dict[str, Any]
-SANDBOX_YAML = Path(__file__).parents[2] / "cluster-configs" / "sandbox.yaml"
+CLUSTER_CONFIGS = sorted((Path(__file__).parents[2] / "cluster-configs").glob("*.yaml"))
 
 
 @pytest.fixture(autouse=True)
@@ -64,11 +64,12 @@ def config() -> Config:
     return prepared
 
 
-def test_ray_accepts_the_sandbox_configuration_at_every_step() -> None:
+@pytest.mark.parametrize("path", CLUSTER_CONFIGS, ids=lambda path: path.stem)
+def test_ray_accepts_the_configurations_of_the_repository_at_every_step(path: Path) -> None:
     """The order of steps of ray/autoscaler/_private/commands.py, _bootstrap_config."""
     from ray.autoscaler._private.util import prepare_config, validate_config
 
-    filled = fillout(prepare_config(yaml.safe_load(SANDBOX_YAML.read_text())))
+    filled = fillout(prepare_config(yaml.safe_load(path.read_text())))
     validate_config(filled)
     resolved = resolve(filled)
     validate_config(resolved)
@@ -290,6 +291,15 @@ def test_a_node_type_on_another_slurm_cluster_is_refused(config: Config) -> None
     assert "provider.defaults" in message
 
 
+def test_a_node_type_that_leaves_the_slurm_cluster_of_the_others_is_refused(
+    config: Config,
+) -> None:
+    config["provider"]["defaults"] = {"clusters": "lab"}
+    name, section = next(iter(config["available_node_types"].items()))
+    section["node_config"]["clusters"] = False
+    assert f"node_config of {name!r}: clusters None" in refusal(config)
+
+
 class TestStartTogether:
     """Head and first workers as one heterogeneous job."""
 
@@ -308,7 +318,8 @@ class TestStartTogether:
     def test_the_example_is_one(self) -> None:
         from ray.autoscaler._private.util import prepare_config
 
-        example = yaml.safe_load((SANDBOX_YAML.parent / "together.yaml").read_text())
+        (path,) = [path for path in CLUSTER_CONFIGS if path.stem == "together"]
+        example = yaml.safe_load(path.read_text())
         made = resolve(fillout(prepare_config(example)))
         assert made["provider"]["_nodes"]["min_workers"] == {"cpu": 4, "gpu": 1}
 

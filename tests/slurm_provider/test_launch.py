@@ -56,6 +56,14 @@ def bash(lines: str, env: dict[str, str] | None = None) -> str:
     return done.stdout
 
 
+def with_ray(prefix: Path) -> None:
+    """Make a folder with a program `ray` that says that it was found."""
+    program = prefix / "bin" / "ray"
+    program.parent.mkdir(parents=True)
+    program.write_text("#!/bin/sh\necho found\n")
+    program.chmod(0o755)
+
+
 class TestActivation:
     """How the environment gets on PATH; by real shells."""
 
@@ -64,18 +72,30 @@ class TestActivation:
 
     @pytest.mark.parametrize("name", ODD)
     def test_a_prefix_may_have_any_name(self, tmp_path: Path, name: str) -> None:
-        program = tmp_path / name / "bin" / "hello"
-        program.parent.mkdir(parents=True)
-        program.write_text("#!/bin/sh\necho found\n")
-        program.chmod(0o755)
+        with_ray(tmp_path / name)
         lines = activation(environment(prefix=str(tmp_path / name)), "/unused")
-        assert bash(lines + "hello\n") == "found\n"
+        assert bash(lines + "ray\n") == "found\n"
 
     @pytest.mark.parametrize("prefix", ["~/my venv", "~"])
     def test_a_prefix_below_home_is_that_of_the_host(self, tmp_path: Path, prefix: str) -> None:
+        with_ray(tmp_path / prefix[2:])
         lines = activation(environment(prefix=prefix), "/unused")
         path = bash(lines + 'printf %s "$PATH"', {"HOME": str(tmp_path)})
         assert path == f"{tmp_path}{prefix[1:]}/bin:{os.environ['PATH']}"
+
+    def test_a_prefix_without_ray_fails_instead_of_finding_another_ray(
+        self, tmp_path: Path
+    ) -> None:
+        with_ray(tmp_path / "other")
+        script = tmp_path / "activate"
+        script.write_text(activation(environment(prefix=str(tmp_path / "bare")), "/unused"))
+        done = subprocess.run(
+            ["bash", "-c", f". {script} && ray || echo refused"],
+            env={"PATH": f"{tmp_path}/other/bin:/usr/bin:/bin"},
+            capture_output=True, text=True, timeout=20, check=True,
+        )  # fmt: skip
+        assert done.stdout == "refused\n"
+        assert f"there is no {tmp_path}/bare/bin/ray on " in done.stderr
 
     @pytest.mark.parametrize("name", ODD)
     def test_an_archive_and_the_script_may_have_any_name(self, tmp_path: Path, name: str) -> None:

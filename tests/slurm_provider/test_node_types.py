@@ -90,6 +90,19 @@ def test_a_refusal_names_the_type_the_key_and_what_is_allowed(
         assert part in str(refused.value)
 
 
+@pytest.mark.parametrize("defaults", [{"partion": "x"}, {"mem": "1G", "mem-per-cpu": "1G"}])
+def test_a_mistake_in_the_defaults_is_told_as_one_of_the_defaults(
+    defaults: dict[str, Any],
+) -> None:
+    with pytest.raises(ConfigError, match=r"^provider\.defaults: "):
+        read({"cpus-per-task": 1}, defaults=defaults)
+
+
+def test_what_clashes_with_the_defaults_is_told_of_the_type() -> None:
+    with pytest.raises(ConfigError, match=r"^node_config of 'gpu': .*comes from the defaults"):
+        read({"mem": "1G"}, defaults={"mem-per-cpu": "1G"})
+
+
 @pytest.mark.parametrize("name", ["gpu node", "a:b", "", "$(rm)", "gpu-"])
 def test_a_name_that_cannot_travel_is_refused(name: str) -> None:
     with pytest.raises(ConfigError, match=r"available_node_types: .* use letters, digits"):
@@ -118,7 +131,8 @@ def test_the_planned_memory_is_what_the_node_will_report() -> None:
          {"CUDA_VISIBLE_DEVICES": "0,1", "SLURM_MEM_PER_GPU": "5120"}),
     ]  # fmt: skip
     for node_config, environ in cases:
-        allocation = read_allocation(environ, host="n", host_cpus=1, now=0, time_limit_s=None)
-        assert allocation.memory_mb is not None
+        allocation = read_allocation(
+            environ, host="n", host_cpus=1, host_memory_mb=1, now=0, time_limit_s=None
+        )
         reported = ray_memory(allocation.memory_mb, shm_free_mb=100)[0]
         assert read(node_config).resources["memory"] == reported

@@ -108,7 +108,7 @@ def _raw_keyboard() -> Iterator[None]:
         yield
         return
     before = termios.tcgetattr(_STDIN)
-    setraw(_STDIN)
+    setraw(_STDIN, termios.TCSADRAIN)  # TCSAFLUSH would forget what was typed ahead
     try:
         yield
     finally:

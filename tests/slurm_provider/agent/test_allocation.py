@@ -15,10 +15,14 @@ from slurm_provider.agent.allocation import (
 )
 
 NOW = 1_800_000_000.0
+HOST_MB = 256_000
 
 
 def read(environ: dict[str, str], time_limit_s: int | None = None) -> Allocation:
-    return read_allocation(environ, host="n1", host_cpus=64, now=NOW, time_limit_s=time_limit_s)
+    return read_allocation(
+        environ, host="n1", host_cpus=64, host_memory_mb=HOST_MB, now=NOW,
+        time_limit_s=time_limit_s,
+    )  # fmt: skip
 
 
 def test_the_jobs_share_is_taken_and_not_the_hosts() -> None:
@@ -36,7 +40,7 @@ def test_the_jobs_share_is_taken_and_not_the_hosts() -> None:
 
 
 def test_outside_a_job_the_whole_host_is_the_share() -> None:
-    assert read({}) == Allocation("", 64, None, 0, "n1", "", None)
+    assert read({}) == Allocation("", 64, HOST_MB, 0, "n1", "", None)
 
 
 @pytest.mark.parametrize(
@@ -45,17 +49,25 @@ def test_outside_a_job_the_whole_host_is_the_share() -> None:
         ({"SLURM_MEM_PER_NODE": "500"}, 500),
         ({"SLURM_MEM_PER_CPU": "100"}, 400),
         ({"SLURM_MEM_PER_GPU": "1000"}, 2000),
-        ({"SLURM_MEM_PER_NODE": "0"}, None),
-        ({"SLURM_MEM_PER_CPU": "0"}, None),
-        ({"SLURM_MEM_PER_GPU": "1000", "CUDA_VISIBLE_DEVICES": ""}, None),
-        ({}, None),
+        # Slurm does not manage memory: 4 of the host's 64 CPUs, so a sixteenth of its memory.
+        ({"SLURM_MEM_PER_NODE": "0"}, 16_000),
+        ({"SLURM_MEM_PER_CPU": "0"}, 16_000),
+        ({"SLURM_MEM_PER_GPU": "1000", "CUDA_VISIBLE_DEVICES": ""}, 16_000),
+        ({}, 16_000),
     ],
 )
-def test_memory_is_per_node_or_per_cpu_or_per_gpu(
-    environ: dict[str, str], memory_mb: int | None
+def test_memory_is_per_node_or_per_cpu_or_per_gpu_or_a_share_of_the_hosts(
+    environ: dict[str, str], memory_mb: int
 ) -> None:
     job = {"SLURM_CPUS_ON_NODE": "4", "CUDA_VISIBLE_DEVICES": "0,1"}
     assert read({**job, **environ}).memory_mb == memory_mb
+
+
+def test_nodes_that_fill_a_host_do_not_promise_more_memory_than_it_has() -> None:
+    share = read({"SLURM_CPUS_ON_NODE": "16"}).memory_mb
+    assert 4 * share <= HOST_MB
+    # Slurm may count hardware threads that the operating system does not show.
+    assert read({"SLURM_CPUS_ON_NODE": "128"}).memory_mb == HOST_MB
 
 
 @pytest.mark.parametrize(

@@ -28,9 +28,10 @@ STEP = {"SLURM_JOB_ID": "794", "SLURM_CPUS_ON_NODE": "2", "SLURM_JOB_PARTITION":
 
 
 def test_the_head_is_the_first_component() -> None:
-    place = own_component(BATCH)
+    place = own_component({**BATCH, "RAY_SLURM_STARTED": "1700000000"})
     assert place is not None
     assert (place.number, place.leader_id, place.job_id) == (0, "794", "794")
+    assert place.started == 1_700_000_000.0
 
 
 def test_a_job_of_its_own_is_no_component() -> None:
@@ -47,8 +48,9 @@ def test_a_step_learns_its_place_from_the_head() -> None:
 def test_a_component_s_share_is_its_own_and_not_the_head_s(number: int, memory_mb: int) -> None:
     place = read_component(BATCH, number, started=1000.0)
     allocation = read_allocation(
-        place.environ(STEP), host="n2", host_cpus=8, now=place.started, time_limit_s=60
-    )
+        place.environ(STEP), host="n2", host_cpus=8, host_memory_mb=8000, now=place.started,
+        time_limit_s=60,
+    )  # fmt: skip
     assert (allocation.memory_mb, allocation.cpus) == (memory_mb, 2)
     assert allocation.job_id == str(794 + number)
     assert allocation.end_time == 1060.0

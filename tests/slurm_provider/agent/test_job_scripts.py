@@ -216,6 +216,13 @@ class TestNodeScript:
         done = self.start(cluster, f'export PATH={cluster}/venv/bin:"$PATH"\n')
         assert done.stdout == f"mine {cluster}/agent.py\n"
 
+    def test_the_job_began_before_the_activation(self, cluster: Path) -> None:
+        (cluster / "agent.py").write_text("import os; print(os.environ['RAY_SLURM_STARTED'])\n")
+        before = int(time.time())
+        done = self.start(cluster, f'echo "$RAY_SLURM_STARTED" > {cluster}/began\n')
+        assert done.stdout == (cluster / "began").read_text()
+        assert before <= float(done.stdout) <= time.time()
+
     def test_variables_of_the_activation_do_not_disturb(self, cluster: Path) -> None:
         done = self.start(cluster, "code=/my/code; launch=x; cluster_dir=~; prefix=/usr\n")
         assert f"['node', '{cluster}', 'abc']" in done.stdout
@@ -233,6 +240,13 @@ class TestNodeScript:
             "[job] activating the environment failed (provider.environment)"
         )
 
+    def test_a_job_that_slurm_requeued_does_not_bring_an_ended_node_back(
+        self, cluster: Path
+    ) -> None:
+        done = self.start(cluster, ":\n", {"SLURM_RESTART_COUNT": "1"})
+        assert done.returncode == 1 and done.stdout == ""
+        assert done.stderr.startswith("[job] Slurm requeued this job")
+
     def test_a_missing_python_ends_the_job_with_a_sentence(self, cluster: Path) -> None:
         done = self.start(cluster, "PATH=/nonexistent\n")
         assert done.returncode == 1
@@ -248,9 +262,10 @@ class TestRay:
         # Prints what Ray would get, one argument a line.
         real = executable(tmp_path / "real-ray", "#!/bin/sh\nprintf '%s\\n' real \"$@\"\n")
         (tmp_path / "ray-options.json").write_text(
-            json.dumps({"--block": None, "--port": "20007", "--num-cpus": "4",
-                        "--ray-client-server-port": "20008", "--dashboard-host": "127.0.0.1",
-                        "--dashboard-port": "20009"})
+            json.dumps({"--block": None, "--node-ip-address": "10.0.0.1", "--port": "20007",
+                        "--num-cpus": "4", "--ray-client-server-port": "20008",
+                        "--dashboard-host": "127.0.0.1", "--dashboard-port": "20009",
+                        "--temp-dir": "/tmp/rs-0/h"})
         )  # fmt: skip
         return {
             "RAY_SLURM_PYTHON": sys.executable,
@@ -290,16 +305,40 @@ class TestRay:
         done = run("sh", SCRIPTS / "ray", "start", "--head", "--num-cpus", "0", config, env=env)
         assert done.stdout.split() == [
             "real", "start", "--head", "--num-cpus", "0",
-            "--autoscaling-config=/shared/bootstrap.json", "--block", "--port=20007",
-            "--ray-client-server-port=20008", "--dashboard-host=127.0.0.1",
-            "--dashboard-port=20009",
+            "--autoscaling-config=/shared/bootstrap.json", "--block", "--node-ip-address=10.0.0.1",
+            "--port=20007", "--ray-client-server-port=20008", "--dashboard-host=127.0.0.1",
+            "--dashboard-port=20009", "--temp-dir=/tmp/rs-0/h",
         ]  # fmt: skip
         assert json.loads((tmp_path / "ray-started.json").read_text()) == {
+            "address": "10.0.0.1",
             "port": "20007",
+            "temp_dir": "/tmp/rs-0/h",
             "client_port": "20008",
             "dashboard_host": "127.0.0.1",
             "dashboard_port": "20009",
         }
+
+    @pytest.mark.parametrize(
+        ("given", "expected"),
+        [("--node-ip-address=localhost", "10.0.0.1"), ("--node-ip-address=10.0.0.1", "10.0.0.1")],
+    )
+    def test_an_address_of_the_users_is_a_number_for_ray_and_others(
+        self, env: dict[str, str], tmp_path: Path, given: str, expected: str
+    ) -> None:
+        done = run("sh", SCRIPTS / "ray", "start", "--head", given, env=env)
+        addresses = [line for line in done.stdout.split() if "address" in line]
+        assert (addresses[0], addresses[-1]) == (given, f"--node-ip-address={expected}")
+        assert json.loads((tmp_path / "ray-started.json").read_text())["address"] == expected
+
+    def test_an_address_of_another_host_is_refused(
+        self, env: dict[str, str], tmp_path: Path
+    ) -> None:
+        done = run(
+            "sh", SCRIPTS / "ray", "start", "--head", "--node-ip-address=203.0.113.7", env=env
+        )
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "203.0.113.7 (203.0.113.7) is no address of" in done.stderr
+        assert not (tmp_path / "ray-started.json").exists()
 
     def test_start_of_a_worker_is_refused(self, env: dict[str, str]) -> None:
         done = run("sh", SCRIPTS / "ray", "start", "--address=1.2.3.4:6379", env=env)

@@ -7,7 +7,12 @@ import socket
 import pytest
 
 from slurm_provider.agent import network
-from slurm_provider.agent.network import NetworkError, interface_addresses, node_address
+from slurm_provider.agent.network import (
+    NetworkError,
+    interface_addresses,
+    node_address,
+    own_address,
+)
 
 
 def test_an_interface_is_named_by_its_name() -> None:
@@ -70,3 +75,29 @@ def test_a_host_with_loopback_only_is_refused(monkeypatch: pytest.MonkeyPatch) -
 
 def test_the_interfaces_are_those_of_the_kernel() -> None:
     assert interface_addresses()["lo"] == "127.0.0.1"
+
+
+def test_a_name_of_this_host_becomes_the_number_that_others_reach(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    others = [each for each in interface_addresses().values() if not each.startswith("127.")]
+    if not others:
+        pytest.skip("this host has no address besides loopback")
+    known = {"head-ib": others[0], "my-host": "127.0.1.1"}
+    monkeypatch.setattr(socket, "gethostbyname", known.__getitem__)
+    assert own_address("head-ib", "10.0.0.1") == others[0]
+    assert own_address("my-host", "10.0.0.1") == "10.0.0.1"
+
+
+def test_a_name_that_nobody_knows_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(name: str) -> str:
+        raise socket.gaierror(-2, "Name or service not known")
+
+    monkeypatch.setattr(socket, "gethostbyname", unknown)
+    with pytest.raises(NetworkError, match=r"'head-ib' is not known on this host .*Name or"):
+        own_address("head-ib", "10.0.0.1")
+
+
+def test_an_address_of_another_host_is_refused() -> None:
+    with pytest.raises(NetworkError, match=r"203\.0\.113\.7 .* is no address of .*`nodelist`"):
+        own_address("203.0.113.7", "10.0.0.1")

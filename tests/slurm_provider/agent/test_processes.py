@@ -6,6 +6,7 @@ it, which would be those of the test run.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -65,7 +66,8 @@ class Agent:
     def close(self) -> None:
         for pid in [*descendants(self.pid), *self.below]:
             if is_alive(pid) and pid in descendants(self.pid):
-                os.kill(pid, signal.SIGKILL)
+                with contextlib.suppress(ProcessLookupError):  # it has just ended by itself
+                    os.kill(pid, signal.SIGKILL)
         self._process.kill()
         self._process.communicate()
 

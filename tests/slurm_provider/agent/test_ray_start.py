@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from slurm_provider.agent.allocation import MB, Allocation
+from slurm_provider.agent.node import RayRuntime
 from slurm_provider.agent.ray_start import (
     NodePlan,
     head_options,
@@ -20,6 +22,7 @@ from slurm_provider.agent.ray_start import (
     to_argv,
     worker_options,
 )
+from tests.sandbox_fixture import wait_for
 
 ALLOCATION = Allocation("42", 4, 2048, 0, "n1.site.org", "compute", 1_800_000_000.0)
 PLAN = NodePlan(
@@ -81,11 +84,6 @@ def test_the_users_own_figures_win() -> None:
     options = head_options(plan)
     assert options["--memory"] == "123"
     assert options["--object-store-memory"] == str(100 * MB)
-
-
-def test_without_a_memory_grant_ray_decides() -> None:
-    options = head_options(replace(PLAN, allocation=replace(ALLOCATION, memory_mb=None)))
-    assert "--memory" not in options and "--object-store-memory" not in options
 
 
 def test_a_gpu_type_becomes_rays_resource_and_label() -> None:
@@ -183,3 +181,11 @@ def test_whatever_slurm_calls_things_ray_accepts_the_labels(
     allocation = replace(ALLOCATION, partition=partition, end_time=end, gpus=1)
     labels = rays_reading(replace(PLAN, allocation=allocation, gpu_type=gpu_type))
     assert labels["slurm/job-id"] == "42"
+
+
+def test_ray_and_so_its_tasks_start_in_the_node_s_own_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runtime = RayRuntime(["/bin/sh", "-c", "pwd"], {}, str(tmp_path))
+    wait_for(lambda: runtime.exit_code() is not None, 10)
+    assert capsys.readouterr().out == f"{tmp_path}\n"

@@ -9,11 +9,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.sandbox_fixture import RunningSandbox, wait_for
+from tests.sandbox_fixture import ROOT, RunningSandbox, wait_for
 
 pytestmark = pytest.mark.sandbox
 
 USER = "user2"
+EXAMPLE = ROOT / "cluster-configs" / "site.yaml"
 
 
 class Shell:
@@ -74,6 +75,13 @@ def test_check_passes_on_a_good_site_and_leaves_nothing(shell: Shell) -> None:
         assert f"ok       {what}: " in done.stdout
     assert shell.jobs() == []
     assert shell.name not in shell.sh("ls -A ~/.ray-slurm").stdout
+
+
+def test_the_example_of_a_site_needs_its_partition_changed_and_nothing_else(shell: Shell) -> None:
+    shell.sh(f"sed 's/partition: compute/partition: long/' {EXAMPLE} > site.yaml")
+    done = shell.ray_slurm("check site.yaml --no-job")
+    for node_type in ("head", "cpu", "gpu"):
+        assert f"ok       node type {node_type}: accepted by Slurm" in done.stdout
 
 
 def test_check_names_a_broken_environment_with_the_jobs_own_words(shell: Shell) -> None:

@@ -10,6 +10,8 @@ import pytest
 from slurm_provider.cli.cluster_file import load, parse
 from slurm_provider.errors import ConfigError
 
+EXAMPLES = sorted((Path(__file__).parents[3] / "cluster-configs").glob("*.yaml"))
+
 
 def _message(text: str) -> str:
     with pytest.raises(ConfigError) as caught:
@@ -85,6 +87,6 @@ def test_a_misspelt_node_type_is_answered_with_the_closest(cli: Any) -> None:
         file.checked_node_type("cpus")
 
 
-def test_the_sandbox_configuration_of_the_repository_loads() -> None:
-    path = Path(__file__).parents[3] / "cluster-configs" / "sandbox.yaml"
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_the_configurations_of_the_repository_load(path: Path) -> None:
     assert load(str(path)).head_type == "head"

@@ -48,15 +48,18 @@ class SlurmPrograms:
         done: bool = False,
         truth: bool = False,
         times: int | None = None,
+        after: int = 0,
     ) -> None:
-        """What the command says from now on (or so often, and then the truth).
+        """What the command says from now on (or so often, and then the truth; or ``after`` so
+        many true answers).
 
         ``done``: it also does what it was asked. ``truth``: it does, and says so, after
         ``sleep_s``.
         """
         wrong = {"rc": rc, "stdout": stdout, "stderr": stderr, "sleep_s": sleep_s,
                  "done": done or truth, "truth": truth}  # fmt: skip
-        answers = [wrong] if times is None else [wrong] * times + [None]
+        answers: list[dict[str, Any] | None] = [None] * after
+        answers += [wrong] if times is None else [wrong] * times + [None]
         self._answers(command).write_text(json.dumps(answers))
 
     def tell_the_truth(self, command: str) -> None:

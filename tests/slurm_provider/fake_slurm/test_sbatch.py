@@ -188,11 +188,92 @@ class TestMissingCommands:
         assert [job["job_id"] for job in slurm.jobs] == ["7", "101", "102", "103"]
         assert len(bench.workers(fleet)) == 3
 
-    def test_a_controller_that_hides_its_configuration_for_now_launches_nothing(
+
+class TestArrays:
+    NO_ARRAYS = (
+        "sbatch: error: Batch job submission failed: Invalid job array specification\n",
+        "sbatch: error: job arrays are not allowed in this partition\n"
+        "sbatch: error: Batch job submission failed: Unspecified error\n",
+    )
+
+    def test_what_a_controller_does_not_say_for_now_holds_the_launch(
+        self, bench: Bench, slurm: SlurmPrograms
+    ) -> None:
+        silence = "Unable to contact slurm controller"
+        slurm.answer("scontrol", stderr=f"{silence}\n", rc=1)
+        fleet = bench.fleet(watched=True)
+        identifiers = bench.launch(fleet, 3)
+        assert [node.node_id for node in bench.workers(fleet)] == identifiers
+        assert all(silence in str(node.held) for node in bench.workers(fleet))
+        assert slurm.calls("sbatch") == []
+        slurm.tell_the_truth("scontrol")
+        bench.tick(fleet)
+        assert [job["job_id"] for job in slurm.jobs] == ["7", "101_0", "101_1", "101_2"]
+        assert [node.held for node in bench.workers(fleet)] == [None] * 3
+
+    def test_a_launch_made_in_the_dark_is_cut_when_the_limit_is_known(
         self, bench: Bench, slurm: SlurmPrograms
     ) -> None:
         slurm.answer("scontrol", stderr="Unable to contact slurm controller\n", rc=1)
         fleet = bench.fleet(watched=True)
-        with pytest.raises(SlurmUnavailable):
+        identifiers = bench.launch(fleet, 5)
+        slurm.answer("scontrol", "ClusterName = fake\nSLURM_VERSION = 22.05.8\nMaxArraySize = 4\n")
+        bench.tick(fleet)
+        # Task ids end at 3; the last node has no place in an array.
+        submitted = " ".join(job["job_id"] for job in slurm.jobs[1:])
+        assert submitted == "101_0 101_1 101_2 102 103"
+        assert [node.node_id for node in bench.workers(fleet)] == identifiers
+        assert [node.held for node in bench.workers(fleet)] == [None] * 5
+
+    def test_a_site_may_allow_fewer_tasks_than_task_ids(
+        self, bench: Bench, slurm: SlurmPrograms
+    ) -> None:
+        slurm.answer(
+            "scontrol",
+            "ClusterName = fake\nSLURM_VERSION = 22.05.8\nMaxArraySize = 1001\n"
+            "SchedulerParameters = bf_interval=30,max_array_tasks=2,nohold_on_prolog_fail\n",
+        )
+        bench.launch(bench.fleet(), 5)
+        asked = [call["argv"] for call in slurm.calls("sbatch")]
+        assert [[w for w in argv if w.startswith("--array")] for argv in asked] == [
+            ["--array=0-1"], ["--array=0-1"], []
+        ]  # fmt: skip
+
+    @pytest.mark.parametrize("words", NO_ARRAYS, ids=["Slurm", "a plug-in"])
+    def test_nodes_become_single_jobs_where_an_array_is_refused(
+        self, bench: Bench, slurm: SlurmPrograms, words: str
+    ) -> None:
+        fleet = bench.fleet(watched=True)
+        slurm.answer("sbatch", stderr=words, rc=1, times=1)
+        identifiers = bench.launch(fleet, 3)
+        assert [job["job_id"] for job in slurm.jobs[1:]] == ["101", "102", "103"]
+        assert [node.slurm_id for node in bench.workers(fleet)] == ["101", "102", "103"]
+        bench.tick(fleet)
+        assert [node.node_id for node in bench.workers(fleet)] == identifiers
+        # What tells the agent of a single job which node it is.
+        last_words = [call["argv"][-1] for call in slurm.calls("sbatch")[2:]]
+        assert last_words == ["1", "2"]
+        bench.launch(fleet, 2)
+        assert len(slurm.calls("sbatch")) == 1 + 3 + 2  # it is not asked for an array again
+
+    def test_single_jobs_that_are_refused_too_pause_the_type(
+        self, bench: Bench, slurm: SlurmPrograms
+    ) -> None:
+        fleet = bench.fleet(watched=True)
+        slurm.answer("sbatch", stderr=self.NO_ARRAYS[1], rc=1)
+        with pytest.raises(SlurmRefused, match="not allowed in this partition"):
             bench.launch(fleet, 3)
-        assert slurm.calls("sbatch") == [] and bench.workers(fleet) == []
+        assert len(slurm.calls("sbatch")) == 2 and bench.workers(fleet) == []
+        bench.launch(fleet, 3)
+        assert all("is paused" in str(node.held) for node in bench.workers(fleet))
+
+    def test_a_refusal_after_some_went_ends_none_of_them(
+        self, bench: Bench, slurm: SlurmPrograms
+    ) -> None:
+        fleet = bench.fleet(watched=True)
+        slurm.remove("scontrol")
+        slurm.answer("sbatch", stderr=INVALID, rc=1, after=1)
+        bench.launch(fleet, 3)
+        bench.tick(fleet)
+        assert [job["state"] for job in slurm.jobs[1:]] == ["PENDING"]
+        assert [node.held is None for node in bench.workers(fleet)] == [True, False, False]

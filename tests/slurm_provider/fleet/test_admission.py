@@ -114,3 +114,19 @@ class TestInDoubt:
         nodes = held(3)
         nodes[1].unsure_since = NOW
         assert decide(nodes, [], brake).ready == (nodes[0], nodes[2])
+
+
+class TestPortion:
+    """Slurm took no more than so many at once."""
+
+    def test_a_part_goes_and_the_others_know_why_they_wait(self, brake: Brake) -> None:
+        brake.limited("cpu", 8, "job limit", NOW - BACK_OFF_S[0])
+        admission = decide(held(6), [], brake)
+        assert len(admission.ready) == 4 and admission.reason == "job limit"
+
+    def test_the_tighter_of_two_limits_is_the_reason(self, brake: Brake) -> None:
+        brake.limited("cpu", 8, "job limit", NOW - BACK_OFF_S[0])
+        admission = decide(held(6), waiting(1), brake, max_pending=2)
+        assert len(admission.ready) == 1 and "max_pending" in (admission.reason or "")
+        admission = decide(held(6), waiting(1), brake, max_pending=100)
+        assert len(admission.ready) == 4 and admission.reason == "job limit"

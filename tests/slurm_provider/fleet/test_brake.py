@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from slurm_provider.fleet.brake import BACK_OFF_S, DEFER_S, Brake
+from slurm_provider.fleet.brake import BACK_OFF_S, DEFER_S, Brake, Portion
 
 
 @pytest.fixture
@@ -139,7 +139,37 @@ def test_what_slurm_does_not_take_for_now_waits_longer_each_time_but_is_never_pa
 def test_a_job_that_slurm_takes_starts_the_waits_again(brake: Brake) -> None:
     for _ in range(5):
         brake.defer("gpu", "job limit", 0.0)
-    brake.accepted("gpu")
+    brake.accepted("gpu", 1)
     assert brake.hold_reason("gpu", 0.0) is None
     brake.defer("gpu", "job limit", 0.0)
     assert brake.hold_reason("gpu", DEFER_S[0]) is None
+
+
+class TestPortions:
+    """More nodes than a quota has room for."""
+
+    def test_after_a_limit_half_as_many_are_asked_for_soon(self, brake: Brake) -> None:
+        for count in (60, 30, 15):
+            brake.limited("cpu", count, "job limit", 0.0)
+            portion = brake.portion("cpu")
+            assert portion is not None and portion.size == count // 2
+            assert brake.hold_reason("cpu", DEFER_S[0]) is None
+
+    def test_a_single_node_that_is_not_taken_waits_longer_each_time(self, brake: Brake) -> None:
+        brake.limited("cpu", 1, "job limit", 0.0)
+        brake.limited("cpu", 1, "job limit", 10.0)
+        assert brake.portion("cpu") is None
+        assert brake.hold_reason("cpu", 10.0 + DEFER_S[0]) == "job limit"
+
+    def test_what_is_taken_makes_the_next_one_larger(self, brake: Brake) -> None:
+        brake.limited("cpu", 8, "job limit", 0.0)
+        brake.accepted("cpu", 1)  # proves nothing about four
+        assert brake.portion("cpu") == Portion(4, "job limit")
+        brake.accepted("cpu", 4)
+        assert brake.portion("cpu") == Portion(8, "job limit")
+
+    def test_other_types_and_a_user_who_mended_it_are_free(self, brake: Brake) -> None:
+        brake.limited("cpu", 8, "job limit", 0.0)
+        assert brake.portion("gpu") is None
+        brake.release()
+        assert brake.portion("cpu") is None

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
+
 from slurm_provider.fleet.brake import BACK_OFF_S
-from slurm_provider.slurm import Job, JobState, SlurmLimited, SlurmRefused
+from slurm_provider.fleet.hopeless import NEVER_GRACE_S
+from slurm_provider.slurm import Job, JobState, SlurmLimited, SlurmRefused, Submission
 from tests.slurm_provider.reconciler.head import HeadNode, node_of
-from tests.slurm_provider.reconciler.slurm_in_memory import raising
+from tests.slurm_provider.reconciler.slurm_in_memory import SILENCE, raising
 
 WORDS = "sbatch (here): Batch job submission failed: Invalid partition name specified"
 
@@ -61,6 +64,81 @@ class TestRefusedForGood:
         assert len(head.instances("RAY_RUNNING")) == 2
 
 
+class TestTakenButNeverRun:
+    """A limit that Slurm does not check at submission shows in the queue only."""
+
+    REASON = "QOSMaxCpuPerJobLimit"
+
+    def say(self, head: HeadNode, reason: str) -> list[Job]:
+        jobs = head.slurm.workers(JobState.PENDING)
+        for job in jobs:
+            head.slurm.set_state(job.job_id, JobState.PENDING, reason)
+        return jobs
+
+    def test_after_a_grace_the_jobs_are_cancelled_and_ray_hears_why(self, head: HeadNode) -> None:
+        head.demand(3)
+        head.tick(3)
+        self.say(head, self.REASON)
+        head.tick(int(NEVER_GRACE_S / 10) - 3, every_s=10)
+        assert head.slurm.cancelled == []
+        head.tick(60, every_s=10)
+        assert len(head.slurm.cancelled) == 3 and len(head.slurm.submissions) == 1
+        (error,) = head.launch_errors
+        assert "can never run: it asks for more CPUs than the QOS allows a job" in error
+        assert self.REASON in error
+        assert len(head.instances("ALLOCATION_FAILED")) == 3
+        (reason,) = held_reasons(head)
+        assert reason.startswith("node type 'cpu' is paused: job ") and self.REASON in reason
+
+    def test_after_resume_it_is_tried_again(self, head: HeadNode) -> None:
+        head.demand(1)
+        head.tick(3)
+        self.say(head, self.REASON)
+        head.tick(60, every_s=10)
+        head.store.ask_resume()
+        head.tick(10)
+        assert len(head.slurm.submissions) == 2 and len(head.slurm.workers()) == 1
+
+    @pytest.mark.parametrize("reason", ["Priority", "QOSMaxJobsPerUserLimit", "JobHeldUser"])
+    def test_what_may_pass_or_be_released_is_waited_for(self, head: HeadNode, reason: str) -> None:
+        head.demand(2)
+        head.tick(3)
+        self.say(head, reason)
+        head.tick(24, every_s=3600)
+        assert head.slurm.cancelled == [] and len(head.slurm.submissions) == 1
+
+    def test_a_reason_that_passes_within_the_grace_is_forgotten(self, head: HeadNode) -> None:
+        head.demand(1)
+        head.tick(3)
+        for _ in range(4):
+            self.say(head, self.REASON)
+            head.tick(20, every_s=10)
+            self.say(head, "Priority")
+            head.tick(4, every_s=10)
+        assert head.slurm.cancelled == []
+
+    def test_a_scancel_without_an_answer_is_repeated(self, head: HeadNode) -> None:
+        head.demand(1)
+        head.tick(3)
+        (job,) = self.say(head, self.REASON)
+        head.slurm.answer_cancel = raising(SILENCE)
+        head.tick(60, every_s=10)
+        head.slurm.answer_cancel = lambda: None
+        head.tick(10, every_s=10)
+        assert set(head.slurm.cancelled) == {job.job_id} and head.slurm.workers() == []
+
+    def test_nodes_at_work_go_on(self, head: HeadNode) -> None:
+        head.demand(2)
+        head.tick(3)
+        working, waiting = head.slurm.workers()
+        head.join(working)
+        head.demand(1)
+        self.say(head, self.REASON)
+        head.tick(60, every_s=10)
+        assert head.slurm.cancelled == [waiting.job_id]
+        assert len(head.instances("RAY_RUNNING")) == 2
+
+
 class TestRefusedForNow:
     FULL = SlurmLimited("sbatch (here): AssocMaxSubmitJobLimit. It is take it later")
 
@@ -71,6 +149,37 @@ class TestRefusedForNow:
         assert 8 <= len(head.slurm.submissions) <= 25
         assert head.launch_errors == []
         assert held_reasons(head) == {str(self.FULL)}
+
+    def test_of_more_nodes_than_a_quota_takes_those_go_that_it_takes(self, head: HeadNode) -> None:
+        def quota(submission: Submission) -> None:
+            count = len(submission.array_tasks or [0])
+            if count + len(head.slurm.workers()) > 49:
+                raise self.FULL
+
+        head.slurm.answer_submit = quota
+        head.demand(60)
+        head.tick(20, every_s=5)
+        assert len(head.slurm.workers()) == 49 and len(head.listed) == 61
+        assert held_reasons(head) == {str(self.FULL)}
+        assert len(head.slurm.submissions) < 40
+        head.demand(40)
+        for job in head.slurm.workers()[:20]:
+            node = head.join(job)
+            head.slurm.set_state(job.job_id, JobState.COMPLETED)
+            head.raylet_dies(node)
+        head.tick(12, every_s=60)
+        assert len(head.slurm.workers()) == 40 and held_reasons(head) == set()
+        assert head.launch_errors == []
+
+    def test_halving_takes_seconds_not_minutes(self, head: HeadNode) -> None:
+        def quota(submission: Submission) -> None:
+            if submission.array_tasks is not None or head.slurm.workers():
+                raise self.FULL
+
+        head.slurm.answer_submit = quota
+        head.demand(64)
+        head.tick(8, every_s=5)
+        assert len(head.slurm.workers()) == 1 and len(head.slurm.submissions) < 10
 
     def test_it_goes_when_there_is_room_again(self, head: HeadNode) -> None:
         head.slurm.answer_submit = raising(self.FULL)

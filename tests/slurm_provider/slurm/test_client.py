@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from slurm_provider.slurm import (
     AccountingUnavailable,
+    ArrayRefused,
     SlurmClient,
     SlurmLimited,
     SlurmMissing,
@@ -51,6 +54,18 @@ def test_a_refused_submission_keeps_slurms_words(
     transport.outcomes = [answer(stderr=words, returncode=1)]
     with pytest.raises(SlurmRefused, match=r"sbatch \(here\): .*Invalid partition name specified"):
         client.submit(NODE)
+
+
+def test_a_refused_array_is_told_from_another_refusal(
+    transport: FakeTransport, client: SlurmClient
+) -> None:
+    words = "sbatch: error: Batch job submission failed: Invalid job array specification\n"
+    transport.outcomes = [answer(stderr=words, returncode=1)] * 2
+    with pytest.raises(ArrayRefused, match="Invalid job array specification"):
+        client.submit(replace(NODE, array_tasks=[0, 1]))
+    with pytest.raises(SlurmRefused) as refused:
+        client.submit(NODE)
+    assert not isinstance(refused.value, ArrayRefused)
 
 
 def test_asking_only_gives_a_verdict(transport: FakeTransport, client: SlurmClient) -> None:

@@ -71,6 +71,10 @@ def test_a_step_in_a_component_is_asked_for_by_the_leader_and_a_number() -> None
     assert not any(word.startswith("--het-group") for word in step_argv("7", ["true"], cpus=1))
 
 
+def test_a_step_on_a_named_slurm_cluster_is_asked_for_there() -> None:
+    assert step_argv("7", ["true"], cpus=1, clusters="lab")[1] == "--clusters=lab"
+
+
 def test_an_agent_s_step_shares_its_component_and_gets_named_variables_only() -> None:
     argv = agent_argv("106", 2, ["node.sh"], cpus=4, log="/l/a b.log", variables=["HOME", "X"])
     assert {"--jobid=106", "--het-group=2", "--overlap", "--cpus-per-task=4"} <= set(argv)

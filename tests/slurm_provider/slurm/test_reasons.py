@@ -10,7 +10,7 @@ KINDS = {
     ReasonKind.WAITING: """None Priority Resources BeginTime Dependency Licenses Reservation
         ReqNodeNotAvail NodeDown FrontEndDown PartitionDown PartitionInactive Prolog Cleaning
         BurstBufferResources BurstBufferStageIn PowerNotAvail PowerReserved FedJobLock SchedDefer
-        WaitingForScheduling""",
+        WaitingForScheduling PartitionNodeLimit""",
     ReasonKind.LIMITED: """AssocGrpBB AssocGrpBBMinutes AssocGrpBBRunMinutes AssocGrpBilling
         AssocGrpBillingMinutes AssocGrpBillingRunMinutes AssocGrpCPUMinutesLimit
         AssocGrpCPURunMinutesLimit AssocGrpCpuLimit AssocGrpEnergy AssocGrpGRES AssocGrpGRESMinutes
@@ -26,7 +26,7 @@ KINDS = {
         QOSMaxNodePerUserLimit QOSMaxSubmitJobPerUserLimit QOSResourceLimit QOSTimeLimit
         QOSUsageThreshold AccountingPolicy""",
     ReasonKind.HELD: """JobHeldUser JobHeldAdmin JobHoldMaxRequeue ReservationDeleted""",
-    ReasonKind.NEVER: """PartitionConfig PartitionNodeLimit PartitionTimeLimit BadConstraints
+    ReasonKind.NEVER: """PartitionConfig PartitionTimeLimit BadConstraints
         DependencyNeverSatisfied AccountNotAllowed QOSNotAllowed InvalidAccount InvalidQOS
         MaxMemPerLimit AssocMaxCpuMinutesPerJobLimit AssocMaxCpuPerJobLimit AssocMaxCpuPerNode
         AssocMaxGRESPerJob AssocMaxGRESPerNode AssocMaxMemPerJob AssocMaxNodePerJobLimit
@@ -75,6 +75,20 @@ def test_a_reason_keeps_its_details(words: str, kind: ReasonKind, part: str) -> 
     reason = explain(words)
     assert reason.kind is kind
     assert part in reason.text
+
+
+@pytest.mark.parametrize(
+    ("code", "begin"),
+    [
+        ("Priority", "waiting its turn: "),
+        ("QOSGrpCpuLimit", "limited by a quota: "),
+        ("JobHeldUser", "held: "),
+        ("PartitionTimeLimit", "can never run: "),
+        ("SomethingNew2031", "Slurm says: "),
+    ],
+)
+def test_a_sentence_begins_with_what_kind_of_wait_it_is(code: str, begin: str) -> None:
+    assert explain(code).sentence.startswith(begin)
 
 
 @given(st.text())

@@ -98,3 +98,19 @@ def test_a_user_without_accounts_is_known_to_have_none() -> None:
     accounts = parse_accounts("")
     assert accounts.known
     assert accounts.associations == ()
+
+
+@pytest.mark.parametrize(
+    ("size", "parameters", "tasks"),
+    [
+        ("1001", "(null)", 1000),
+        ("0", "(null)", 0),
+        ("1001", "max_array_tasks=50,bf_continue", 50),
+        ("101", "bf_continue,max_array_tasks=500", 100),
+        ("1001", "max_array_tasks=", 1000),
+    ],
+)
+def test_an_array_may_have_so_many_tasks(size: str, parameters: str, tasks: int) -> None:
+    text = f"ClusterName = a\nSLURM_VERSION = 22.05.8\nMaxArraySize = {size}\n"
+    config = parse_config(text + f"SchedulerParameters     = {parameters}\n")
+    assert config.max_array_tasks == tasks

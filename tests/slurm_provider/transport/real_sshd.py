@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import shutil
@@ -84,11 +85,16 @@ class Sshd:
 
     def stop(self) -> None:
         if self.process is not None:
-            for pid in self.connections():
-                os.kill(pid, signal.SIGKILL)
+            self.drop_connections()
             self.process.terminate()
             self.process.wait(10)
             self.process = None
+
+    def drop_connections(self) -> None:
+        """Kill the server's end of every connection."""
+        for pid in self.connections():
+            with contextlib.suppress(ProcessLookupError):  # it has just ended by itself
+                os.kill(pid, signal.SIGKILL)
 
     def connections(self) -> list[int]:
         """The pids of the processes that serve one connection each."""

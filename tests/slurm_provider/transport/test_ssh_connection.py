@@ -323,8 +323,7 @@ def test_a_drop_in_the_middle_is_an_error_and_the_next_command_reconnects(
     thread = threading.Thread(target=run)
     thread.start()
     eventually((tmp_path / "begun").exists)
-    for pid in server.connections():
-        os.kill(pid, signal.SIGKILL)
+    server.drop_connections()
     thread.join(20)
     assert [failure.transient for failure in failures] == [True]
     assert "dropped while 'sh' ran" in str(failures[0])
@@ -351,8 +350,7 @@ def test_a_drop_after_the_exit_code_but_before_the_end_of_the_output_is_an_error
     thread.start()
     eventually((tmp_path / "pid").exists)
     eventually(lambda: not Path("/proc", (tmp_path / "pid").read_text().strip()).exists())
-    for pid in server.connections():
-        os.kill(pid, signal.SIGKILL)
+    server.drop_connections()
     thread.join(20)
     assert [failure.transient for failure in failures] == [True]
 
@@ -369,8 +367,7 @@ def test_an_idle_connection_that_dropped_is_reopened_unnoticed(
         lambda: transport.list_dir(str(tmp_path / "home")) == [".ssh"],
     )
     for use in uses:
-        for pid in server.connections():
-            os.kill(pid, signal.SIGKILL)
+        server.drop_connections()
         assert use()
 
 
@@ -408,8 +405,7 @@ def test_a_stream_whose_connection_dropped_has_no_exit_code(
     server = own_sshd()
     process = connect(settings_for(server)).popen(["sh", "-c", "echo begun; sleep 30"])
     assert process.stdout.read1(100) == b"begun\n"
-    for pid in server.connections():
-        os.kill(pid, signal.SIGKILL)
+    server.drop_connections()
     assert process.stdout.read() == b""
     with pytest.raises(TransportError, match="dropped") as caught:
         process.wait(10)

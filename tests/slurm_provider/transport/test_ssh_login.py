@@ -19,15 +19,23 @@ from paramiko.common import (
 from paramiko.server import InteractiveQuery
 
 from slurm_provider.transport import AuthenticationFailed, SshSettings, SshTransport
+from tests.sandbox_fixture import wait_for
 
 
 class FakeServer(paramiko.ServerInterface):
     """Wants the methods of ``needs`` one after the other."""
 
-    def __init__(self, needs: list[str], prompts: list[str], answers: list[str]) -> None:
+    def __init__(
+        self, needs: list[str], prompts: list[str], answers: list[str], heard: list[str]
+    ) -> None:
         self.needs = list(needs)
         self.prompts = prompts
         self.answers = answers
+        self.heard = heard
+
+    def check_global_request(self, kind: str, msg: paramiko.Message) -> bool:
+        self.heard.append(kind)
+        return False
 
     def get_allowed_auths(self, username: str) -> str:
         return self.needs[0]
@@ -81,13 +89,14 @@ def serve() -> Iterator[Serve]:
     def start(needs: list[str], **settings: object) -> SshSettings:
         prompts = settings.pop("prompts", ["Password: "])
         answers = settings.pop("answers", ["open sesame"])
+        heard = settings.pop("heard", [])
 
         def accept() -> None:
             connection, _ = listener.accept()
             server = paramiko.Transport(connection)
             servers.append(server)
             server.add_server_key(paramiko.RSAKey.generate(2048))
-            interface = FakeServer(needs, prompts, answers)  # type: ignore[arg-type]
+            interface = FakeServer(needs, prompts, answers, heard)  # type: ignore[arg-type]
             server.start_server(threading.Event(), interface)
 
         threading.Thread(target=accept, daemon=True).start()
@@ -176,6 +185,13 @@ def test_a_key_and_then_a_password_are_two_factors(
 ) -> None:
     settings = serve(["publickey", "password"], key_path=str(keys["good"]), password="open sesame")
     assert logs_in(connect(settings))
+
+
+def test_a_silent_connection_is_kept_alive(serve: Serve, connect: Connect) -> None:
+    heard: list[str] = []
+    settings = serve(["password"], password="open sesame", keepalive_s=1.0, heard=heard)
+    assert logs_in(connect(settings))
+    wait_for(lambda: heard.count("keepalive@lag.net") >= 2)
 
 
 def test_a_question_that_nobody_answers_is_quoted(serve: Serve, connect: Connect) -> None:

@@ -6,7 +6,6 @@ import fcntl
 import os
 import pty
 import select
-import signal
 import struct
 import subprocess
 import sys
@@ -102,6 +101,15 @@ def test_the_remote_terminal_has_the_size_of_this_one_and_follows_it(
     assert screen.caller.wait(10) == 7
 
 
+def test_what_is_typed_before_the_command_has_started_reaches_it(
+    terminal: Callable[..., Terminal],
+) -> None:
+    screen = terminal("read line; echo got:$line")
+    screen.press(b"early\r")
+    screen.wait_for(b"got:early")
+    assert screen.caller.wait(10) == 0
+
+
 def test_keys_reach_the_command_and_ctrl_c_does_not_end_the_caller(
     terminal: Callable[..., Terminal],
 ) -> None:
@@ -126,7 +134,6 @@ def test_the_terminal_is_restored_when_the_connection_drops(
     screen = terminal("echo ready; sleep 20", server=server)
     screen.wait_for(b"ready")
     assert not termios.tcgetattr(screen.keyboard)[3] & termios.ICANON
-    for pid in server.connections():
-        os.kill(pid, signal.SIGKILL)
+    server.drop_connections()
     screen.wait_for(b"TransportError")
     assert termios.tcgetattr(screen.keyboard)[3] & termios.ICANON

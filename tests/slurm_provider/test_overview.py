@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from slurm_provider.cli.overview import Facts, head_end, node_rows, setbacks
 from slurm_provider.cluster_paths import ClusterPaths
 from slurm_provider.fleet.edge import EdgePlace
+from slurm_provider.overview import Facts, head_end, node_rows, setbacks
 from slurm_provider.slurm import Job, JobState
 
 NOW = 10_000.0
@@ -47,14 +47,15 @@ def _facts(
         (JobState.RUNNING, {}, "running", "its job script activates the environment"),
         (JobState.RUNNING, {"state": "starting"}, "running", "set-up, then Ray's start"),
         (JobState.RUNNING, {"state": "joined"}, "joined", ""),
-        (JobState.RUNNING, {"state": "draining"}, "draining", "its time limit is near"),
+        (JobState.RUNNING, {"state": "draining", "reason": "its time limit is near"}, "draining",
+         "its time limit is near: it takes no new work"),
         (JobState.RUNNING, {"state": "ended", "reason": "stopped"}, "ending", "stopped"),
         (JobState.RUNNING, {"state": "failed", "reason": "no Ray"}, "running", "no Ray"),
         (JobState.COMPLETING, {"state": "joined"}, "ending", ""),
         (JobState.CONFIGURING, {}, "running", "Slurm prepares the host"),
         (JobState.SUSPENDED, {"state": "joined"}, "running", "Slurm says suspended"),
     ],
-)
+)  # fmt: skip
 def test_a_nodes_state_is_what_slurm_and_its_agent_say_together(
     state: JobState, report: dict[str, Any], shown: str, reason: str
 ) -> None:
@@ -68,7 +69,32 @@ def test_a_queued_node_has_a_reason_in_words_an_expected_start_and_no_end() -> N
     (row,) = node_rows(_facts(job))
     assert row.state == "queued"
     assert row.reason == "jobs with higher priority are ahead in the queue"
+    assert row.explained == f"waiting its turn: {row.reason}"
     assert (row.expected_start, row.end_time, row.host) == (5.0, None, None)
+
+
+@pytest.mark.parametrize(
+    ("reason", "kind", "words"),
+    [
+        ("Resources", "waiting", "waiting its turn: "),
+        ("QOSGrpCpuLimit", "limited", "limited by a quota: "),
+        ("JobHeldAdmin", "held", "held: "),
+        ("PartitionTimeLimit", "never", "can never run: "),
+        ("BrandNew", "unknown", "Slurm says: "),
+    ],
+)
+def test_queued_nodes_are_told_apart_by_what_they_wait_for(
+    reason: str, kind: str, words: str
+) -> None:
+    job = _job("worker", "l1", JobState.PENDING, reason=reason, nodelist="")
+    (row,) = node_rows(_facts(job))
+    assert row.reason_kind == kind
+    assert row.explained.startswith(words)
+
+
+def test_a_running_node_waits_for_nothing() -> None:
+    (row,) = node_rows(_facts(_job("worker", "l1"), reports={"l1-0": {"state": "starting"}}))
+    assert row.reason_kind is None and row.explained == row.reason
 
 
 def test_a_job_without_a_limit_has_no_end() -> None:

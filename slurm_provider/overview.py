@@ -13,7 +13,7 @@ from slurm_provider.errors import ClusterError
 from slurm_provider.fleet.edge import EdgeHead, EdgePlace
 from slurm_provider.fleet.identity import HEAD, WORKER
 from slurm_provider.fleet.ledger import Ledger, Node
-from slurm_provider.slurm import Job, JobState, explain
+from slurm_provider.slurm import Job, JobState, ReasonKind, explain
 
 _TAIL_LINES = 5
 
@@ -42,6 +42,15 @@ class NodeRow:
     end_time: float | None
     """The time limit of its job."""
     log_path: str
+    reason_kind: str | None = None
+    """Of a queued node, a ``ReasonKind``: ``waiting`` (its turn comes), ``limited`` (by a quota),
+    ``held``, ``never`` (it can never run as asked for) or ``unknown``."""
+
+    @property
+    def explained(self) -> str:
+        """The reason after what kind of wait it is."""
+        label = "" if self.reason_kind is None else ReasonKind(self.reason_kind).label
+        return f"{label}: {self.reason}" if label else self.reason
 
 
 @dataclass(frozen=True)
@@ -83,8 +92,12 @@ def made_cluster(cluster: Cluster) -> str:
     return uuid
 
 
-def read_facts(cluster: Cluster, uuid: str, now: float) -> Facts:
-    """One squeue and a few files. Raises ClusterError, SlurmError, TransportError."""
+def read_facts(cluster: Cluster, uuid: str, now: float, *, with_reports: bool = True) -> Facts:
+    """One squeue and a few files. Raises ClusterError, SlurmError, TransportError.
+
+    Without the agents' reports, a large cluster costs no more than a small one; what has started
+    is then told by Slurm alone.
+    """
     store = cluster.store
     edge = EdgeHead(cluster.transport, store)
     place = edge.place()
@@ -92,7 +105,7 @@ def read_facts(cluster: Cluster, uuid: str, now: float) -> Facts:
         paths=store.paths,
         uuid=uuid,
         jobs=cluster.client.queue(),
-        reports=store.reports(),
+        reports=store.reports() if with_reports else {},
         autoscaler=store.autoscaler_state() or {},
         edge=place if place is not None and edge.is_alive(place) else None,
         now=now,
@@ -158,6 +171,7 @@ def _row(node: Node, facts: Facts) -> NodeRow:
         joined_time=report.get("joined"),
         end_time=end_time,
         log_path=facts.paths.log(node.node_id),
+        reason_kind=explain(job.reason).kind.value if job.state.is_pending else None,
     )
 
 
@@ -178,7 +192,7 @@ def _state(job: Job, report: Mapping[str, Any]) -> tuple[str, str]:
     if said == "joined":
         return "joined", ""
     if said == "draining":
-        return "draining", "its time limit is near: it takes no new work"
+        return "draining", f"{report.get('reason')}: it takes no new work"
     return "running", _STAGES.get(str(said), str(report.get("reason") or said))
 
 

@@ -1,0 +1,39 @@
+"""The cluster's directory as an NFS client shows it, which remembers that a name was missing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from slurm_provider.fleet.store import ClusterStore
+from slurm_provider.transport import LocalTransport
+
+
+class NfsClient(LocalTransport):
+    """Looks for a missing name again only after its folder was opened."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._missing: set[str] = set()
+
+    def read_file(self, path: str) -> bytes:
+        if path in self._missing:
+            raise FileNotFoundError(path)
+        try:
+            return super().read_file(path)
+        except FileNotFoundError:
+            self._missing.add(path)
+            raise
+
+    def list_dir(self, path: str) -> list[str]:
+        self._missing = {name for name in self._missing if str(Path(name).parent) != path}
+        return super().list_dir(path)
+
+
+def test_what_another_host_has_just_written_is_seen(tmp_path: Path) -> None:
+    store = ClusterStore(NfsClient(), str(tmp_path))
+    assert store.head() is None and store.report("a-0") is None
+    for path in (store.paths.head, store.paths.report("a-0")):
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        Path(path).write_text(json.dumps({"node_id": "a-0"}))
+    assert store.head() == store.report("a-0") == {"node_id": "a-0"}
