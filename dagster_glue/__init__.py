@@ -13,6 +13,7 @@ from dagster_glue.compute import ComputeResource
 from dagster_glue.connection import SSHConnectionResource
 from dagster_glue.launchers import BashLauncher, Launcher, RayLauncher
 from dagster_glue.modes import ExecutionMode
+from dagster_glue.packing import PackConfig
 from dagster_glue.reaping import build_reap_job, build_reap_op, build_reap_sensor
 from dagster_glue.slurm import (
     SlurmQueueConfig,
@@ -32,6 +33,7 @@ __all__ = [
     "ExecutionMode",
     "Launcher",
     "LeaseInfo",
+    "PackConfig",
     "RayLauncher",
     "RayPayloadComponent",
     "SSHConnectionResource",

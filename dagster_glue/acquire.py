@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from dagster_glue.cluster_config import ClusterPlan, cluster_config
@@ -110,6 +111,7 @@ def _per_asset(
 ) -> Iterator[ClusterAccess]:
     from dagster_glue.clusters.per_asset import cluster_for_asset, cluster_is_there, cluster_name
     from dagster_glue.clusters.place import place_of
+    from dagster_glue.clusters.waiting import reached
 
     slurm, environment = request.slurm, request.environment
     assert slurm is not None and environment is not None
@@ -130,15 +132,19 @@ def _per_asset(
 
     name = cluster_name(request.run_id, request.step_key)
     config = config_of(name)  # refuses before anything is packed and sent
+    patience = reached(slurm.transport(), log)
     place = place_of(slurm)
     for run_id in request.retried_run_ids:
         earlier = cluster_name(run_id, request.step_key)
-        if cluster_is_there(place.transport, place.directory(earlier)):
+        folder = place.directory(earlier)
+        if patience.insist(partial(cluster_is_there, place.transport, folder)):
             log(f"Cluster {earlier} of the run that this one retries is still there")
             config = config_of(earlier)
             break
-    config["provider"]["environment"] = environment.ensure(
-        place.transport, place.base_dir, log, force=request.force_env_push
+    config["provider"]["environment"] = patience.insist(
+        lambda: environment.ensure(
+            place.transport, place.base_dir, log, force=request.force_env_push
+        )
     )
     with cluster_for_asset(
         config,
@@ -164,6 +170,7 @@ def _session(
     from dagster_glue.clusters.place import place_of
     from dagster_glue.clusters.session import session_cluster
     from dagster_glue.clusters.shape import shape_of
+    from dagster_glue.clusters.waiting import reached
 
     slurm, environment = request.slurm, request.environment
     assert slurm is not None and environment is not None
@@ -174,8 +181,13 @@ def _session(
         return _session_config(slurm, queue, session, launcher, slurm_opts)
 
     wanted = config(request.launcher, request.slurm_opts)  # refuses before anything is sent
+    patience = reached(slurm.transport(), log)
     place = place_of(slurm)
-    packed = environment.ensure(place.transport, place.base_dir, log, force=request.force_env_push)
+    packed = patience.insist(
+        lambda: environment.ensure(
+            place.transport, place.base_dir, log, force=request.force_env_push
+        )
+    )
     wanted["provider"]["environment"] = packed
     larger = None
     default = request.default_launcher

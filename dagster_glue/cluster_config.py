@@ -11,7 +11,7 @@ from typing import Any
 from dagster_glue.clusters.hetjob import component_size, components_in
 from dagster_glue.launchers import Launcher, RayLauncher
 from dagster_glue.modes import ExecutionMode
-from dagster_glue.slurm import SlurmQueueConfig, sbatch_options
+from dagster_glue.slurm import SlurmQueueConfig, by_sbatch_names, sbatch_options
 from dagster_glue.strict import resolved
 from slurm_provider.bootstrap import HEAD_START_COMMAND
 from slurm_provider.errors import ConfigError
@@ -44,7 +44,7 @@ class ClusterPlan:
     queue: SlurmQueueConfig
     cluster_dir: str
     slurm_opts: Mapping[str, Any] = field(default_factory=dict)
-    """Of this run, over the queue's; by sbatch's names or the queue's."""
+    """Of this run, over the launcher's and the queue's; see :func:`run_options`."""
     ssh: Mapping[str, Any] | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
     """``provider.environment``."""
@@ -58,13 +58,13 @@ def cluster_config(plan: ClusterPlan) -> dict[str, Any]:
     Raises ConfigError for what only the glue knows to be wrong.
     """
     launcher = resolved(plan.launcher)
-    options, num_nodes = _options(plan, None)
+    options, nodes = _options(plan, None), _nodes_of_run(plan)
     if isinstance(launcher, RayLauncher):
         if launcher.ray_address is not None:
             raise ConfigError("RayLauncher.ray_address names a cluster: there is none to make")
         node_types = _ray_node_types(plan, launcher)
     else:
-        node_types = _head_only(options, num_nodes)
+        node_types = _head_only(options, nodes)
     max_workers = sum(node_type["max_workers"] for node_type in node_types.values())
     return {
         "cluster_name": plan.name,
@@ -80,13 +80,30 @@ def cluster_config(plan: ClusterPlan) -> dict[str, Any]:
     }
 
 
-def _options(plan: ClusterPlan, launcher: RayLauncher | None) -> tuple[dict[str, Any], int | None]:
-    """All sbatch options of a launcher's worker, and how many nodes there may be.
+def run_options(requirements: Mapping[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
+    """What one run asks for, ``extra_slurm_opts`` over ``resource_requirements``: options by
+    sbatch's long names, False for one that is turned off, and ``nodes``, the most workers.
+
+    Both may be given by sbatch's names or those of SlurmQueueConfig. Raises ConfigError.
+    """
+    return _over(_of_run(requirements, "resource_requirements"), _of_run(extra, "extra_slurm_opts"))
+
+
+def _of_run(given: Mapping[str, Any], where: str) -> dict[str, Any]:
+    options = by_sbatch_names(given, where)
+    nodes = options.pop("nodes", None)
+    checked = sbatch_options(options, where)
+    if nodes is not None:
+        checked["nodes"] = _whole_number(nodes, where)
+    return checked
+
+
+def _options(plan: ClusterPlan, launcher: RayLauncher | None) -> dict[str, Any]:
+    """All sbatch options of a launcher's worker.
 
     The queue speaks first, then the launcher, then this run. None: what the launchers share.
     """
     options = plan.queue.options()
-    num_nodes = resolved(plan.queue).num_nodes
     if launcher is not None:
         if launcher.num_cpus_per_node is not None:
             options["cpus-per-task"] = launcher.num_cpus_per_node
@@ -94,16 +111,23 @@ def _options(plan: ClusterPlan, launcher: RayLauncher | None) -> tuple[dict[str,
             options = _with_gpus(options, launcher.num_gpus_per_node)
         own = sbatch_options(launcher.slurm_opts, "RayLauncher.slurm_opts")
         options = _overridden(options, own)
-    given = dict(plan.slurm_opts)
-    for name in ("num_nodes", "nodes"):
-        if name in given:
-            num_nodes = _whole_number(given.pop(name), f"extra_slurm_opts: {name}")
-    return _overridden(options, sbatch_options(given, "extra_slurm_opts")), num_nodes
+    return _overridden(options, _without(run_options({}, plan.slurm_opts), ("nodes",)))
+
+
+def _nodes_of_run(plan: ClusterPlan) -> int | None:
+    nodes = run_options({}, plan.slurm_opts).get("nodes")
+    return None if nodes is None else int(nodes)
 
 
 def _ray_node_types(plan: ClusterPlan, launcher: RayLauncher) -> dict[str, Any]:
     workers = {}
-    for component in components_in(launcher):
+    components = components_in(launcher)
+    if len(components) > 1 and _nodes_of_run(plan) is not None:
+        raise ConfigError(
+            "run_hetjob: the run's number of nodes says nothing about which component has how "
+            "many; give min_workers to each launcher"
+        )
+    for component in components:
         name = component.component_id or WORKER_TYPE
         if name == HEAD_TYPE:
             raise ConfigError(
@@ -135,14 +159,11 @@ def _with_memory_per_cpu(head: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _worker_type(plan: ClusterPlan, launcher: RayLauncher) -> dict[str, Any]:
-    options, num_nodes = _options(plan, launcher)
-    common = _without(_options(plan, None)[0], _OF_A_WORKER)  # provider.defaults
+    options = _options(plan, launcher)
+    common = _without(_options(plan, None), _OF_A_WORKER)  # provider.defaults
     own = {key: value for key, value in options.items() if common.get(key) != value}
     turned_off = {key: False for key in common if key not in options}
-    if plan.mode is ExecutionMode.SLURM_HETJOB:
-        min_workers, max_workers = component_size(launcher, num_nodes)
-    else:
-        min_workers, max_workers = _worker_range(launcher, num_nodes)
+    min_workers, max_workers = _worker_range(plan, launcher)
     component_id = launcher.component_id
     return {
         "node_config": {**turned_off, **own},
@@ -153,23 +174,26 @@ def _worker_type(plan: ClusterPlan, launcher: RayLauncher) -> dict[str, Any]:
     }
 
 
-def _worker_range(launcher: RayLauncher, num_nodes: int | None) -> tuple[int, int]:
-    max_workers = launcher.max_workers
-    if max_workers is None:
-        max_workers = num_nodes if num_nodes is not None else UNBOUNDED_WORKERS
+def _worker_range(plan: ClusterPlan, launcher: RayLauncher) -> tuple[int, int]:
+    """Of the run, the launcher and the queue, the first that gives a number decides."""
+    of_run, of_queue = _nodes_of_run(plan), resolved(plan.queue).num_nodes
+    if plan.mode is ExecutionMode.SLURM_HETJOB:
+        return component_size(launcher, of_queue) if of_run is None else (of_run, of_run)
+    given = [number for number in (of_run, launcher.max_workers, of_queue) if number is not None]
+    max_workers = given[0] if given else UNBOUNDED_WORKERS
     if launcher.min_workers > max_workers:
+        whose = "the queue's num_nodes" if of_run is None else "the run's number of nodes,"
         raise ConfigError(
-            f"RayLauncher.min_workers {launcher.min_workers} is more than the queue's num_nodes "
-            f"{max_workers}"
+            f"RayLauncher.min_workers {launcher.min_workers} is more than {whose} {max_workers}"
         )
     return launcher.min_workers, max_workers
 
 
-def _head_only(options: Mapping[str, Any], num_nodes: int | None) -> dict[str, Any]:
-    if num_nodes is not None and num_nodes > 1:
+def _head_only(options: Mapping[str, Any], nodes: int | None) -> dict[str, Any]:
+    if nodes is not None and nodes > 1:
         raise ConfigError(
-            f"BashLauncher runs on one host, num_nodes is {num_nodes}; use a RayLauncher to spread "
-            "work over hosts"
+            f"BashLauncher runs on one host, the run's number of nodes is {nodes}; use a "
+            "RayLauncher to spread work over hosts"
         )
     node = {key: value for key, value in options.items() if key in _OF_A_WORKER}
     return {HEAD_TYPE: {"node_config": node, "resources": {}, "max_workers": 0}}
@@ -236,17 +260,17 @@ def _without(options: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, An
 
 
 def _overridden(options: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """Options with others over them, without those that are turned off."""
+    return {key: value for key, value in _over(options, own).items() if value is not False}
+
+
+def _over(options: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
     """Options with others over them."""
     if own.keys() & set(_MEMORY_OPTIONS):  # another word on memory takes the place of the first
         options = _without(options, _MEMORY_OPTIONS)
     if own.keys() & {"gpus-per-node", "gpus"} or "gpu" in str(own.get("gres", "")):
         options = _with_gpus(options, 0)
-    return _applied(options, own)
-
-
-def _applied(options: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    merged = {**options, **changes}
-    return {key: value for key, value in merged.items() if value is not False}
+    return {**options, **own}
 
 
 def _whole_number(value: Any, where: str) -> int:

@@ -54,10 +54,12 @@ class ComputeResource(StrictResource, dg.PipesClient):
     )
     packing: PackConfig = Field(
         default_factory=lambda: PackConfig(),
-        description="What to pack for the cluster, unless it is there already.",
+        description="What to pack for the cluster, in place of pre_deployed_env_path.",
     )
     queue_timeout: float | None = Field(
-        default=None, description="Seconds a cluster may wait in Slurm's queue; default: no limit."
+        default=None,
+        description="Seconds a cluster's head may wait in Slurm's queue (of slurm-hetjob the whole "
+        "job), then the step fails; default: no limit. Workers may wait for longer: events tell.",
     )
     strict: bool = Field(
         default=True,
@@ -111,15 +113,14 @@ class ComputeResource(StrictResource, dg.PipesClient):
             extra_env: more environment variables for the payload and its tasks.
             extras: for the payload, by ``PipesContext.get().extras``.
             extra_slurm_opts: sbatch options of this run, over the launcher's and the queue's; by
-                sbatch's names or those of SlurmQueueConfig.
+                sbatch's names or those of SlurmQueueConfig. ``num_nodes``: the most workers.
             resource_requirements: ``cpus``, ``gpus``, ``memory_gb`` of a node, ``nodes``,
                 ``framework``; extra_slurm_opts come before them.
             extra_files: files and folders to put beside the payload.
             config: from the launchpad. The arguments that follow come before its fields.
 
-        Raises dagster.Failure with the kind of failure for a payload that failed, an environment
-        that cannot be had and a cluster that Slurm refuses; ConfigError and PayloadError before
-        anything is started; the provider's other errors where no cluster is to be had.
+        Raises dagster.Failure with the kind of failure for a payload that failed and for whatever
+        kept it from a cluster; ConfigError and PayloadError before anything is started.
         """
         from dagster_glue.running import RunRequest, run_payload
 
@@ -141,7 +142,7 @@ class ComputeResource(StrictResource, dg.PipesClient):
             resource_requirements=resource_requirements or {},
             extra_files=extra_files or (),
         )
-        return run_payload(resolved(self), context, request)
+        return run_payload(self._in_use(), context, request)
 
     def run_hetjob(
         self,
@@ -165,9 +166,10 @@ class ComputeResource(StrictResource, dg.PipesClient):
         """
         from dagster_glue.clusters.hetjob import together
 
-        if self.execution_mode not in (ExecutionMode.SLURM_HETJOB, ExecutionMode.LOCAL):
+        mode = self._in_use().execution_mode
+        if mode not in (ExecutionMode.SLURM_HETJOB, ExecutionMode.LOCAL):
             raise ConfigError(
-                f"run_hetjob needs mode slurm-hetjob (or local, to try a payload), not {self.mode}"
+                f"run_hetjob needs mode slurm-hetjob (or local, to try a payload), not {mode.value}"
             )
         return self.run(context, payload_path, launcher=together(launchers), **arguments)
 
@@ -180,10 +182,10 @@ class ComputeResource(StrictResource, dg.PipesClient):
         from dagster_glue.clusters.inventory import local_runtimes, slurm_clusters
         from dagster_glue.clusters.place import place_of
 
-        site = resolved(self).site
-        if not self.execution_mode.uses_slurm or site is None:
+        compute = self._in_use()
+        if not compute.execution_mode.uses_slurm or compute.site is None:
             return local_runtimes()
-        return slurm_clusters(place_of(site))
+        return slurm_clusters(place_of(compute.site))
 
     def cleanup_cluster(self, cluster_id: str) -> None:
         """End a cluster and all its jobs now, whoever uses it.
@@ -195,11 +197,11 @@ class ComputeResource(StrictResource, dg.PipesClient):
         from dagster_glue.clusters.inventory import end_local_runtime, end_slurm_cluster
         from dagster_glue.clusters.place import place_of
 
-        site = resolved(self).site
-        if not self.execution_mode.uses_slurm or site is None:
+        compute = self._in_use()
+        if not compute.execution_mode.uses_slurm or compute.site is None:
             end_local_runtime(cluster_id)
         else:
-            end_slurm_cluster(place_of(site), cluster_id)
+            end_slurm_cluster(place_of(compute.site), cluster_id)
 
     @property
     def site(self) -> SlurmResource | None:
@@ -207,6 +209,12 @@ class ComputeResource(StrictResource, dg.PipesClient):
         if self.session is not None and self.session.slurm is not None:
             return self.session.slurm
         return self.slurm
+
+    def _in_use(self) -> ComputeResource:
+        """With the values of its variables. Raises ConfigError."""
+        compute = resolved(self)
+        compute._check()
+        return compute
 
     def _check(self) -> None:
         if self.execution_mode.uses_slurm and self.site is None:

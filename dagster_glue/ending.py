@@ -1,17 +1,12 @@
-"""What follows when a step's part in a cluster is over, or when it gets none."""
+"""What follows when a step's part in a cluster is over."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import dagster as dg
 
-from dagster_glue.environment.base import EnvironmentFailed
 from dagster_glue.jobs.handles import Context
 from dagster_glue.jobs.outcome import FailureKind, JobOutcome
 from dagster_glue.jobs.step import CancelWatch, is_direct, is_tried_again
-from slurm_provider.slurm import SlurmRefused
 
 _KEPT_WARM_S = 600.0
 _CLUSTER_IS_WELL = (FailureKind.PAYLOAD, FailureKind.OUT_OF_MEMORY)
@@ -34,18 +29,3 @@ class Ending:
         if not isinstance(error, interrupts) or is_direct(self._context):
             return False
         return not CancelWatch(self._context).was_cancelled()
-
-
-@contextmanager
-def telling_the_kind() -> Iterator[None]:
-    """Make a dagster.Failure of what kept the payload from a cluster, where its kind is known."""
-    try:
-        yield
-    except EnvironmentFailed as error:
-        raise _failure(FailureKind.ENVIRONMENT, error) from error
-    except SlurmRefused as error:
-        raise _failure(FailureKind.REFUSED, error) from error
-
-
-def _failure(kind: FailureKind, error: Exception) -> dg.Failure:
-    return dg.Failure(f"[{kind.value}] {error}", metadata={"failure_kind": kind.value})

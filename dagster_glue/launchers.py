@@ -42,7 +42,8 @@ class RayLauncher(Launcher):
     )
     ray_version: str | None = Field(
         default=None,
-        description="The Ray this was written for: another one in the environment is a warning.",
+        description="The Ray this was written for: another one in the environment is a warning. "
+        "Default: the default_launcher's.",
     )
     require_ray_version: bool = Field(default=False, description="Another Ray is an error.")
     working_dir: str | None = Field(
@@ -55,7 +56,9 @@ class RayLauncher(Launcher):
         default_factory=list, description='More `ray start` options of the head ("--name=value").'
     )
     head_node_address: str | None = Field(
-        default=None, description="Address of the head for its workers; default: the host's route."
+        default=None,
+        description="Address or name by which the workers reach the head's host; default: its "
+        "address on the route.",
     )
     component_id: str | None = Field(
         default=None,
@@ -107,17 +110,19 @@ class RayLauncher(Launcher):
         if not has_variables(self):
             _check(self)
 
-    @property
-    def entrypoint_options(self) -> dict[str, Any]:
-        """The driver's own resources as Ray's ``submit_job`` takes them; what is not given is not
-        in it."""
-        options = {
-            "entrypoint_num_cpus": self.entrypoint_num_cpus,
-            "entrypoint_num_gpus": self.entrypoint_num_gpus,
-            "entrypoint_memory": self.entrypoint_memory,
-            "entrypoint_resources": self.entrypoint_resources or None,
-        }
-        return {name: value for name, value in options.items() if value is not None}
+
+def asked_ray_version(launcher: Launcher, default: Launcher | None) -> tuple[str | None, bool]:
+    """Which Ray a run was written for, and whether another one is an error (pure).
+
+    The default launcher speaks for one that names no version: both run in one environment.
+    """
+    if not isinstance(launcher, RayLauncher):
+        return None, False
+    is_silent = launcher.ray_version is None and launcher.ray_address is None
+    if is_silent and isinstance(default, RayLauncher) and default.ray_address is None:
+        is_required = launcher.require_ray_version or default.require_ray_version
+        return default.ray_version, is_required
+    return launcher.ray_version, launcher.require_ray_version
 
 
 def _check(launcher: RayLauncher) -> None:

@@ -26,6 +26,10 @@ from slurm_provider.slurm import Job, SlurmClient, SlurmError
 from slurm_provider.transport import TransportError
 
 _SHARED_WAIT_S = 1.0
+_USAGE_OF_ANOTHER = (
+    "a cluster on which nothing ran: the payload had succeeded in an earlier attempt, on a cluster "
+    "that has gone and whose usage is not counted here"
+)
 
 
 @dataclass(frozen=True)
@@ -91,12 +95,33 @@ def run_metadata(
     return metadata
 
 
+def ray_logs_metadata(cluster: ClusterAccess, path: str | None, *, goes_on: bool) -> dict[str, Any]:
+    """Where nodes have copied Ray's logs after a failure, or that none could; to be asked when a
+    cluster that does not go on has left.
+
+    ``path`` is the folder that was meant for them; None where no nodes copy any.
+    """
+    if path is None:
+        return {}
+    folder, _, name = path.rpartition("/")
+    try:
+        are_there = name in cluster.transport().list_dir(folder)
+    except FileNotFoundError:
+        are_there = False
+    except (TransportError, OSError):
+        are_there = True  # as far as is known
+    if are_there or goes_on:  # which takes nodes some seconds
+        return {"ray_logs": dg.MetadataValue.path(path)}
+    words = "none: no node was left to copy them when the job had failed"
+    return {"ray_logs": dg.MetadataValue.text(words)}
+
+
 def footprint_metadata(
-    footprint: Footprint, window: Window, *, asked_for_gpus: bool
+    footprint: Footprint, window: Window, *, asked_for_gpus: bool, ran_elsewhere: bool = False
 ) -> dict[str, Any]:
     """What the cluster's jobs used, by Slurm's accounting; waits for its records for a while.
 
-    ``window`` is by this machine's clock.
+    ``window`` is by this machine's clock; ``ran_elsewhere``: the payload did, see JobOutcome.
     """
     if footprint.slurm is None or not footprint.job_ids:
         return {}
@@ -115,6 +140,8 @@ def footprint_metadata(
     else:
         usage = measure(fetched.records, job_ids, window, shared=footprint.shared)
     metadata: dict[str, Any] = dict(usage_metadata(usage, asked_for_gpus=asked_for_gpus))
+    if ran_elsewhere:
+        metadata["slurm_usage_of"] = dg.MetadataValue.text(_USAGE_OF_ANOTHER)
     if footprint.shared:  # the others are not this run's
         metadata["slurm_job_ids"] = [job.record.job_id for job in usage.jobs] + list(usage.missing)
     names = [(job.record, parse_job_name(job.record.name)) for job in usage.jobs]

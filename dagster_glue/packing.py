@@ -18,21 +18,30 @@ class PackConfig(StrictConfig):
 
     lock_file: str | None = Field(
         default=None,
-        description="Requirements with exact versions, as `uv pip compile` writes them.",
+        description="A `uv.lock`, a `pylock.toml`, or requirements with exact versions, as `uv pip "
+        "compile` writes them. Packed by uv.",
     )
-    python: str = Field(default="python3", description="The cluster's Python for a lock_file.")
+    python: str = Field(
+        default="python3",
+        description="The cluster's Python for a lock_file, at the same path on every host.",
+    )
     conda_prefix: str | None = Field(
-        default=None, description="A conda environment on this machine."
+        default=None,
+        description="A conda environment on this machine, packed by conda-pack (to be installed).",
     )
     pixi_project: str | None = Field(default=None, description="Folder of a pixi project.")
-    pixi_environment: str = Field(
-        default="default", description="Which of the project's environments."
+    pixi_environment: str | None = Field(
+        default=None, description='Which of the project\'s environments; default: "default".'
     )
     pack_task: str | None = Field(
-        default=None, description="The project's task that packs it; default: pixi-pack itself."
+        default=None,
+        description="The project's task that packs it, leaving `environment.sh`; default: "
+        "pixi-pack itself.",
     )
     inject: list[str] = Field(
-        default_factory=list, description="Built packages to add: patterns in the pixi project."
+        default_factory=list,
+        description="Built packages to add: patterns in the pixi project, of each the newest file. "
+        "A pack_task adds its packages itself: name them here too, so that a new one is packed.",
     )
 
     def environment(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import posixpath
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from dagster_glue.jobs.payload import Payload, plan_payload
+from dagster_glue.jobs.payload import CommandWords, Payload, command_words, plan_payload
 from dagster_glue.launchers import Launcher, RayLauncher
 from dagster_glue.slurm import SlurmRunConfig
 from slurm_provider.errors import ConfigError
@@ -41,15 +42,29 @@ def payload_for(
 def _deployed_command(
     payload_path: str, config: SlurmRunConfig, pre_deployed_env_path: str | None
 ) -> tuple[str, ...]:
-    script, *arguments = shlex.split(payload_path)
+    if os.path.isfile(payload_path):  # perhaps with blanks in it
+        words = CommandWords((), payload_path, ())
+    else:
+        words = command_words(payload_path)
     path = config.remote_payload_path
+    if words.script is None:
+        if path is not None:
+            raise ConfigError(
+                f"remote_payload_path {path!r} is a script's, but payload_path {payload_path!r} "
+                "runs no script; leave it out, or write the script's name into payload_path"
+            )
+        return (*words.interpreter, *words.arguments)
     if path is None:
         if pre_deployed_env_path is None:
             raise ConfigError(
                 "skip_payload_upload: nobody says where the payload is; give remote_payload_path "
                 "(or pre_deployed_env_path, with the payload in its folder scripts/)"
             )
-        path = posixpath.join(pre_deployed_env_path, "scripts", posixpath.basename(script))
+        path = posixpath.join(pre_deployed_env_path, "scripts", posixpath.basename(words.script))
+    interpreter = words.interpreter or ("python",)
+    if path.startswith("~/"):  # the home folder is known over there
+        script = f'exec {shlex.join(interpreter)} "$HOME/$0" "$@"'
+        return ("sh", "-c", script, path.removeprefix("~/"), *words.arguments)
     if not path.startswith("/"):
-        raise ConfigError(f"remote_payload_path {path!r} is not an absolute path")
-    return ("python", path, *arguments)
+        raise ConfigError(f"remote_payload_path {path!r} must be absolute or start with ~/")
+    return (*interpreter, path, *words.arguments)

@@ -29,6 +29,8 @@ def requirement_options(requirements: Mapping[str, Any], launcher: Launcher) -> 
         elif number != int(number):
             raise ConfigError(f"resource_requirements: {name}: {value!r} is not a whole number")
         else:
+            if number == 0 and name != "gpus":
+                raise ConfigError(f"resource_requirements: {value!r} is not a number of {name}")
             key = {"cpus": "cpus-per-task", "gpus": "gpus-per-node", "nodes": "nodes"}[name]
             options[key] = int(number) or False
     return options

@@ -10,19 +10,21 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from dagster_glue.acquire import ClusterRequest, acquired
+from dagster_glue.cluster_config import run_options
 from dagster_glue.clusters.base import ClusterAccess
 from dagster_glue.clusters.hetjob import components_in
 from dagster_glue.dashboard import dashboard_command, dashboard_metadata
-from dagster_glue.ending import Ending, telling_the_kind
+from dagster_glue.ending import Ending
 from dagster_glue.jobs.handles import retried_runs
 from dagster_glue.jobs.options import RunOptions
 from dagster_glue.jobs.request import EntrypointResources
 from dagster_glue.jobs.run import run_job
-from dagster_glue.jobs.step import is_direct, noting_keyboard
-from dagster_glue.launchers import Launcher, RayLauncher
+from dagster_glue.jobs.step import is_direct, noting_keyboard, run_id
+from dagster_glue.launchers import Launcher, RayLauncher, asked_ray_version
 from dagster_glue.metadata import (
     footprint_metadata,
     footprint_of,
+    ray_logs_metadata,
     run_metadata,
 )
 from dagster_glue.metrics import Window
@@ -30,9 +32,12 @@ from dagster_glue.modes import ExecutionMode
 from dagster_glue.payloads import payload_for
 from dagster_glue.requirements import requirement_options
 from dagster_glue.slurm import SlurmRunConfig
+from dagster_glue.unstarted import telling_the_kind
+from slurm_provider.errors import ConfigError
 
 if TYPE_CHECKING:
     from dagster_glue.compute import ComputeResource, Context
+    from dagster_glue.environment.base import Environment
 
 
 @dataclass(frozen=True)
@@ -62,13 +67,14 @@ def run_payload(
         extra_files=request.extra_files,
         pre_deployed_env_path=compute.pre_deployed_env_path,
     )
+    ray_version, require_ray_version = asked_ray_version(launcher, compute.default_launcher)
     options = RunOptions(
         strict=compute.strict,
         log_events=compute.log_events,
         all_worker_logs=compute.all_worker_logs,
         entrypoint=_entrypoint(launcher),
-        ray_version=launcher.ray_version if isinstance(launcher, RayLauncher) else None,
-        require_ray_version=isinstance(launcher, RayLauncher) and launcher.require_ray_version,
+        ray_version=ray_version,
+        require_ray_version=require_ray_version,
     )
     wanted = _cluster_request(compute, context, request, mode)
     begin, ending = time.time(), Ending(context)
@@ -89,9 +95,16 @@ def run_payload(
         footprint = footprint_of(cluster, context.log.warning, begin, is_kept=is_kept)
     metadata = run_metadata(finished.outcome, footprint.cluster_id, footprint.job_ids)
     metadata |= dashboard_metadata(dashboard, goes_on=footprint.goes_on)
-    metadata |= footprint_metadata(footprint, window, asked_for_gpus=_asks_for_gpus(launcher))
+    metadata |= footprint_metadata(
+        footprint,
+        window,
+        asked_for_gpus=_asks_for_gpus(launcher),
+        ran_elsewhere=finished.outcome.ran_elsewhere,
+    )
     failure = finished.failure()
     if failure is not None:
+        path = finished.outcome.ray_logs_path
+        metadata |= ray_logs_metadata(cluster, path, goes_on=footprint.goes_on)
         raise dg.Failure(failure.description, metadata={**metadata, **failure.metadata})
     return dg.PipesClientCompletedInvocation(finished.session, metadata=metadata)
 
@@ -100,26 +113,41 @@ def _cluster_request(
     compute: ComputeResource, context: Context, request: RunRequest, mode: ExecutionMode
 ) -> ClusterRequest:
     needs = requirement_options(request.resource_requirements, request.launcher)
-    environment = compute.packing.environment(
-        name=request.config.environment_name,
-        pre_deployed_env_path=compute.pre_deployed_env_path,
-        auto_detect_platform=compute.auto_detect_platform,
-        pack_platform=compute.pack_platform,
-    )
     return ClusterRequest(
         mode=mode,
         launcher=request.launcher,
-        run_id=context.run_id,
+        run_id=run_id(context),
         step_key="direct" if is_direct(context) else context.get_step_execution_context().step.key,
         default_launcher=compute.default_launcher,
         slurm=compute.site,
-        slurm_opts={**needs, **request.extra_slurm_opts},
-        environment=environment,
+        slurm_opts=run_options(needs, request.extra_slurm_opts),
+        environment=_environment(compute, request, mode),
         force_env_push=request.config.force_env_push,
         queue_timeout_s=compute.queue_timeout,
         session=compute.session,
         enable_cluster_reuse=compute.enable_cluster_reuse,
         retried_run_ids=() if is_direct(context) else retried_runs(context),
+    )
+
+
+def _environment(
+    compute: ComputeResource, request: RunRequest, mode: ExecutionMode
+) -> Environment | None:
+    """None where no cluster is made for it: local runs are in this process's environment."""
+    name, launcher = request.config.environment_name, request.launcher
+    if isinstance(launcher, RayLauncher) and launcher.ray_address is not None:
+        if name is not None:
+            raise ConfigError(
+                f"environment_name {name!r}: nothing is packed for the cluster of ray_address"
+            )
+        return None
+    if not mode.uses_slurm:
+        return None
+    return compute.packing.environment(
+        name=name,
+        pre_deployed_env_path=compute.pre_deployed_env_path,
+        auto_detect_platform=compute.auto_detect_platform,
+        pack_platform=compute.pack_platform,
     )
 
 

@@ -89,9 +89,20 @@ def sbatch_options(given: Mapping[str, Any], where: str) -> dict[str, Any]:
 
     ``False`` turns an option off that would come from elsewhere, and is kept. Raises ConfigError.
     """
-    options = {_SBATCH_NAMES.get(name, name.replace("_", "-")): v for name, v in given.items()}
+    options = by_sbatch_names(given, where)
     checked = _validated(options, where)
     return {**{key: False for key, value in options.items() if value is False}, **checked}
+
+
+def by_sbatch_names(given: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Options by sbatch's long names, whichever they were given by. Raises ConfigError."""
+    names: dict[str, str] = {}
+    for name in given:
+        known = _SBATCH_NAMES.get(name, name.replace("_", "-"))
+        if known in names:
+            raise ConfigError(f"{where}: {names[known]!r} and {name!r} are one option; give one")
+        names[known] = name
+    return {known: given[name] for known, name in names.items()}
 
 
 class SlurmResource(StrictResource):
@@ -187,13 +198,17 @@ class SlurmRunConfig(StrictConfig):
     )
     skip_payload_upload: bool = Field(
         default=False,
-        description="The payload is on the cluster already; give remote_payload_path.",
+        description="The payload is on the cluster already: at remote_payload_path, in `scripts/` "
+        "of pre_deployed_env_path, or a module of the environment.",
     )
     remote_payload_path: str | None = Field(
-        default=None, description="The payload's absolute path on the cluster."
+        default=None,
+        description="The script's path on the cluster, absolute or from `~/`; its arguments are "
+        "those of the payload_path.",
     )
     environment_name: str | None = Field(
-        default=None, description="The pixi environment to pack, for this run."
+        default=None,
+        description="The pixi environment to pack, for this run; mode local packs nothing.",
     )
     extra_files: list[str] | None = Field(
         default=None, description="Files to put beside the payload, more than the asset names."

@@ -8,10 +8,18 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_args
 
 import dagster as dg
-from pydantic import BaseModel, ValidatorFunctionWrapHandler, WrapValidator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    TypeAdapter,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    field_validator,
+)
+from pydantic.fields import FieldInfo
 
 from slurm_provider.errors import ConfigError
 
@@ -25,7 +33,13 @@ class StrictResource(dg.ConfigurableResource):  # type: ignore[type-arg]  # its 
 
     def __init__(self, **values: Any) -> None:
         refuse_unknown(type(self), values)
+        refuse_unreadable(type(self), values)
         super().__init__(**values)
+
+    @field_validator("*", mode="wrap")
+    @classmethod
+    def _judged_with_its_value(cls, value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+        return value if isinstance(value, _VARIABLES) else handler(value)
 
 
 class StrictConfig(dg.Config):
@@ -33,7 +47,13 @@ class StrictConfig(dg.Config):
 
     def __init__(self, **values: Any) -> None:
         refuse_unknown(type(self), values)
+        refuse_unreadable(type(self), values)
         super().__init__(**values)
+
+    @field_validator("*", mode="wrap")
+    @classmethod
+    def _judged_with_its_value(cls, value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+        return value if isinstance(value, _VARIABLES) else handler(value)
 
 
 def refuse_unknown(model: type[BaseModel], values: Mapping[str, Any]) -> None:
@@ -46,29 +66,51 @@ def refuse_unknown(model: type[BaseModel], values: Mapping[str, Any]) -> None:
             raise ConfigError(f"{model.__name__} has no argument {name!r}; {hint}")
 
 
+def refuse_unreadable(model: type[BaseModel], values: Mapping[str, Any]) -> None:
+    """Raise ConfigError for an ``EnvVar`` that Dagster would not replace by its value."""
+    for name, value in values.items():
+        if isinstance(value, BaseModel) or not has_variables(value):
+            continue
+        kind = model.model_fields[name].annotation
+        if _mentions(kind, float):
+            raise ConfigError(
+                f"{model.__name__}.{name} cannot be an EnvVar: Dagster takes texts, whole numbers "
+                'and booleans from variables, no fractions. Give float(os.environ["NAME"])'
+            )
+        if isinstance(value, dict) and _mentions(kind, Any):
+            raise ConfigError(
+                f"{model.__name__}.{name} cannot hold an EnvVar: Dagster replaces none in a "
+                'mapping of free content. Give os.environ["NAME"]'
+            )
+
+
 def resolved(model: _Model) -> _Model:
     """The same with every ``EnvVar`` replaced by its value, for code that runs outside Dagster.
 
-    Within a run Dagster has done that already. Raises ConfigError naming the missing variable.
+    Within a run Dagster has done that already. Raises ConfigError naming the missing variable, or
+    the one whose value cannot be.
     """
-    values = {name: _value(getattr(model, name), f"{type(model).__name__}.{name}")
-              for name in type(model).model_fields}  # fmt: skip
-    changed = {name: new for name, new in values.items() if new is not getattr(model, name)}
+    changed = {}
+    for name, field in type(model).model_fields.items():
+        given, where = getattr(model, name), f"{type(model).__name__}.{name}"
+        value = _value(given, where)
+        if isinstance(given, _VARIABLES):
+            value = _judged(value, field, f"{where} is read from the environment variable "
+                            f"{_name_of(given)}, which is {value!r}")  # fmt: skip
+        if value is not given:
+            changed[name] = value
     return model.model_copy(update=changed) if changed else model
 
 
-def at_least(minimum: float) -> WrapValidator:
-    """For ``Annotated[int | None, at_least(1)]``: an ``EnvVar`` is judged when it has a value."""
+def at_least(minimum: float) -> AfterValidator:
+    """For ``Annotated[int | None, at_least(1)]``."""
 
-    def check(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
-        if isinstance(value, _VARIABLES):
-            return value
-        number = handler(value)
+    def check(number: Any) -> Any:
         if number is not None and number < minimum:
             raise ValueError(f"must be at least {minimum:g}")
         return number
 
-    return WrapValidator(check)
+    return AfterValidator(check)
 
 
 def has_variables(value: Any) -> bool:
@@ -81,25 +123,33 @@ def has_variables(value: Any) -> bool:
 
 
 def _value(value: Any, where: str) -> Any:
-    if isinstance(value, dg.EnvVar):
-        return _variable(value.env_var_name, where)
-    if isinstance(value, _INT_ENV_VAR):
-        text = _variable(value.name, where)
-        if not text.lstrip("-").isdigit():
-            raise ConfigError(
-                f"{where} is read from the environment variable {value.name}, which is {text!r}: "
-                "not a whole number"
-            )
-        return int(text)
+    if isinstance(value, _VARIABLES):
+        return _variable(_name_of(value), where)
     if isinstance(value, BaseModel):
         return resolved(value)
-    if isinstance(value, dict):
-        new = {key: _value(item, where) for key, item in value.items()}
-        return new if any(new[key] is not value[key] for key in value) else value
     if isinstance(value, list):
         items = [_value(item, where) for item in value]
         return items if any(a is not b for a, b in zip(items, value, strict=True)) else value
     return value
+
+
+def _judged(text: str, field: FieldInfo, where: str) -> Any:
+    """What a field makes of a text. Raises ConfigError."""
+    kind: Any = field.annotation
+    for check in field.metadata:
+        kind = Annotated[kind, check]
+    try:
+        return TypeAdapter(kind).validate_python(text)
+    except ValidationError as error:
+        raise ConfigError(f"{where}: {error.errors()[0]['msg']}") from None
+
+
+def _name_of(variable: Any) -> str:
+    return str(variable.env_var_name if isinstance(variable, dg.EnvVar) else variable.name)
+
+
+def _mentions(annotation: Any, kind: Any) -> bool:
+    return annotation is kind or any(_mentions(each, kind) for each in get_args(annotation))
 
 
 def _variable(name: str, where: str) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from slurm_provider.fleet.ledger import Node
 from slurm_provider.transport import Transport
+from slurm_provider.worker_waits import WorkerWait
 
 
 class ClusterGone(Exception):
@@ -16,6 +17,11 @@ class ClusterGone(Exception):
     Never raised because something did not answer: that is a ConnectionError, an OSError, or the
     provider's TransportError, SlurmError or ClusterError, and may pass.
     """
+
+    def __init__(self, message: str, nodes: Sequence[Node] = ()) -> None:
+        """``nodes`` as Slurm saw them last."""
+        super().__init__(message)
+        self.nodes = nodes
 
 
 @dataclass(frozen=True)
@@ -66,5 +72,12 @@ class ClusterAccess(Protocol):
         """Nodes by Slurm's word, also those that ended; empty where no Slurm is involved.
 
         Raises SlurmError or TransportError when Slurm gives no answer.
+        """
+        ...
+
+    def worker_waits(self) -> list[WorkerWait]:
+        """What workers wait for that do not run yet; empty where no Slurm is involved.
+
+        Raises what :meth:`evidence` does, and ClusterError.
         """
         ...

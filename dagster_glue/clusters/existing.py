@@ -11,6 +11,7 @@ from dagster_glue.clusters.base import JobsConnection
 from slurm_provider.errors import ConfigError
 from slurm_provider.fleet.ledger import Node
 from slurm_provider.transport import LocalTransport, Transport
+from slurm_provider.worker_waits import WorkerWait
 
 
 class ExistingCluster:
@@ -54,6 +55,9 @@ class ExistingCluster:
         return None
 
     def evidence(self) -> list[Node]:
+        return []
+
+    def worker_waits(self) -> list[WorkerWait]:
         return []
 
 

@@ -1,7 +1,8 @@
 """A lease on a cluster: a file that this process renews for as long as it wants the cluster.
 
 The head's agent takes a cluster down that nobody leases, so a Dagster process that is killed, or
-cut off for good, leaves nothing running. See ``slurm_provider/agent/leases.py`` for the other end.
+cut off for good, leaves nothing running but its job until that has ended. See
+``slurm_provider/agent/leases.py`` and ``job_lease.py`` for the other end.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from slurm_provider.transport import Transport, TransportError
 
 logger = logging.getLogger(__name__)
 
-# An outage shorter than this costs nothing; a killed process holds its cluster no longer.
+# A killed process holds a cluster without jobs no longer; one that is cut off and comes back later
+# may find that a cluster on which it had no job is gone.
 TTL_S = 600.0
 _RENEW_S = 60.0
 _TIDY = 'rmdir -- "$1/leases" "$1" 2> /dev/null; :'

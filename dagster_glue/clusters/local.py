@@ -26,6 +26,7 @@ from dagster_glue.clusters.base import ClusterGone, JobsConnection
 from slurm_provider.fleet.ledger import Node
 from slurm_provider.transport import LocalTransport, Transport
 from slurm_provider.transport.env import scrubbed
+from slurm_provider.worker_waits import WorkerWait
 
 IDLE_GRACE_S = 60.0
 _RAY_START = (sys.executable, "-m", "ray.scripts.scripts", "start")
@@ -117,6 +118,9 @@ class LocalCluster:
         return self._work_dir
 
     def evidence(self) -> list[Node]:
+        return []
+
+    def worker_waits(self) -> list[WorkerWait]:
         return []
 
     @property

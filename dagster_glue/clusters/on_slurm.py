@@ -10,6 +10,7 @@ from slurm_provider.errors import ClusterError
 from slurm_provider.fleet.ledger import Node
 from slurm_provider.slurm import SlurmClient
 from slurm_provider.transport import LocalTransport, Transport
+from slurm_provider.worker_waits import WorkerWait
 
 _TIMEOUT_S = 30.0
 
@@ -57,6 +58,9 @@ class SlurmCluster:
     def evidence(self) -> list[Node]:
         return self._cluster.all_nodes()
 
+    def worker_waits(self) -> list[WorkerWait]:
+        return self._cluster.worker_waits()
+
     def history(self, since: float) -> tuple[list[Node], list[str]]:
         """Like ``evidence``, and Slurm's job ids of all that the cluster had; of a shared one,
         without those that had ended before ``since``, in epoch seconds."""
@@ -84,6 +88,7 @@ class SlurmCluster:
         """Raises ClusterGone if Slurm says that the head has left."""
         if any(node.kind == "head" for node in self._cluster.nodes()):
             return
-        ended = [node.ended for node in self.evidence() if node.kind == "head" and node.ended]
+        nodes = self.evidence()
+        ended = [node.ended for node in nodes if node.kind == "head" and node.ended]
         why = f": {ended[-1]}" if ended else ""
-        raise ClusterGone(f"the head of cluster {self.cluster_id!r} has left Slurm{why}")
+        raise ClusterGone(f"the head of cluster {self.cluster_id!r} has left Slurm{why}", nodes)

@@ -11,7 +11,7 @@ from typing import Any
 from dagster_glue.clusters.lease import HAND_OVER_S, Lease, tidy
 from dagster_glue.clusters.on_slurm import SlurmCluster
 from dagster_glue.clusters.start_logs import keeping_start_logs
-from dagster_glue.clusters.waiting import QueueWait, await_host
+from dagster_glue.clusters.waiting import Patience, QueueWait, await_host
 from slurm_provider.api import RayCluster
 from slurm_provider.errors import ClusterError
 from slurm_provider.slurm import SlurmError
@@ -54,10 +54,12 @@ def cluster_for_asset(
     SlurmError or TransportError.
     """
     cluster = RayCluster(config, transport)
-    lease = _leased(cluster, run_id, step_key)
+    wait = QueueWait(queue_timeout_s)
+    patience = Patience(f"Slurm, asked for cluster {cluster.name},", log, wait)
+    lease = _leased(cluster, run_id, step_key, patience)
     try:
         with keeping_start_logs(cluster, work_dir):
-            _up(cluster, log, QueueWait(queue_timeout_s))
+            _up(cluster, log, wait, patience)
         yield SlurmCluster(cluster, work_dir)
     except BaseException as error:
         if leave_running(error):
@@ -71,14 +73,14 @@ def cluster_for_asset(
         _take_down(cluster, lease, log)
 
 
-def _leased(cluster: RayCluster, run_id: str, step_key: str) -> Lease:
+def _leased(cluster: RayCluster, run_id: str, step_key: str, patience: Patience) -> Lease:
     """First: from its first moment on, the head looks for somebody who wants it."""
     while True:
         lease = Lease(cluster.transport, cluster.directory, run_id, step_key)
-        lease.take()
         try:
+            patience.insist(lease.take)
             # After the lease, see agent/head.py: with no tombstone now, the head sees the lease.
-            names = cluster.transport.list_dir(cluster.directory)
+            names = patience.insist(lambda: cluster.transport.list_dir(cluster.directory))
             if "closing" not in names or "cluster.json" not in names:
                 return lease
         except FileNotFoundError:
@@ -87,12 +89,12 @@ def _leased(cluster: RayCluster, run_id: str, step_key: str) -> Lease:
             lease.give_back()
             raise
         lease.give_back()
-        cluster.down()  # what is left of it
+        patience.insist(cluster.down)  # what is left of it
 
 
 def _take_down(cluster: RayCluster, lease: Lease, log: Callable[[str], None]) -> None:
     """What the payload did stands, so a cluster that stays is said and not raised; without a
-    lease it goes by itself."""
+    lease and a job it goes by itself."""
     lease.give_back()
     try:
         cluster.down()
@@ -104,11 +106,16 @@ def _take_down(cluster: RayCluster, lease: Lease, log: Callable[[str], None]) ->
         )
 
 
-def _up(cluster: RayCluster, log: Callable[[str], None], wait: QueueWait) -> None:
-    node_id = cluster.request_head()
+def _up(
+    cluster: RayCluster, log: Callable[[str], None], wait: QueueWait, patience: Patience
+) -> None:
     try:
+        node_id = patience.insist(cluster.request_head)
         await_host(cluster, node_id, log, wait)
     except ClusterError as error:
         raise wait.explained(error, cluster.name) from error
-    head = cluster.start_ray(node_id)
+    # It is out of the queue, so that wait is over.
+    head = Patience(f"the head of cluster {cluster.name}", log).insist(
+        lambda: cluster.start_ray(node_id)
+    )
     log(f"Cluster {cluster.name}: Ray runs on {head.host} (Slurm job {head.job_id})")

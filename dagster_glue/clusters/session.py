@@ -20,8 +20,8 @@ from dagster_glue.clusters.place import Place
 from dagster_glue.clusters.shape import config_of
 from dagster_glue.clusters.site import SESSION_FILE, Sighting, head_is_silent
 from dagster_glue.clusters.start_logs import keeping_start_logs
-from dagster_glue.clusters.waiting import QueueWait, await_host
-from slurm_provider.api import RayCluster
+from dagster_glue.clusters.waiting import Patience, QueueWait, await_host, is_outage
+from slurm_provider.api import Head, RayCluster
 from slurm_provider.errors import ClusterError
 from slurm_provider.slurm import SlurmError
 from slurm_provider.transport import TransportError
@@ -91,8 +91,11 @@ class _Session:
 
     def obtain(self, leave_running: Callable[[BaseException], bool]) -> tuple[str, Lease]:
         """A cluster on which Ray runs, and our lease on it."""
+        what = f"Slurm, asked for a cluster of session {self._wish.session},"
+        patience = Patience(what, self._log, self._wait)
         while True:
-            held = self._find_or_make()
+            # What an outage left half made is found by the next look, and used or removed.
+            held = patience.insist(self._find_or_make)
             if held is None:
                 time.sleep(_LOOK_AGAIN_S)
                 continue
@@ -183,17 +186,18 @@ class _Session:
         cluster = RayCluster(self._config(name), place.transport)
         # First: from its first moment on, the head looks for somebody who wants it.
         lease = Lease(place.transport, directory, *self._step)
-        lease.take()
         try:
+            lease.take()
             data = json.dumps(wish.descriptor(), indent=1).encode()
             place.transport.write_file(f"{directory}/{SESSION_FILE}", data, mode=0o600)
             if not is_ours():
                 lease.give_back()  # and no more: whoever has the lock may be making this cluster
                 return None
             cluster.request_head()
-        except BaseException:
+        except BaseException as error:
             lease.give_back()
-            self._place.remove(name)
+            if not is_outage(error):
+                self._place.remove(name)
             raise
         self._log(f"Cluster {name} of session {wish.session} is asked for")
         return _Held(name, lease, wish.shape_to_make, is_up=False, is_ours=True)
@@ -207,7 +211,9 @@ class _Session:
         place = self._place
         config = config_of(held.shape, held.name, place.directory(held.name), place.ssh)
         cluster = RayCluster(config, place.transport)
-        heads = [node.node_id for node in cluster.nodes() if node.kind == "head"]
+        patience = Patience(f"the head of cluster {held.name}", self._log)
+        nodes = patience.insist(cluster.nodes)
+        heads = [node.node_id for node in nodes if node.kind == "head"]
         if not heads:
             return False
         with keeping_start_logs(cluster, place.runs_dir):
@@ -215,8 +221,12 @@ class _Session:
                 await_host(cluster, heads[0], self._log, self._wait)
             except ClusterError as error:
                 raise self._wait.explained(error, held.name) from error
-            with place.lock(f"start-{held.name}").held():
-                head = cluster.start_ray(heads[0])
+
+            def start() -> Head:
+                with place.lock(f"start-{held.name}").held():
+                    return cluster.start_ray(heads[0])
+
+            head = patience.insist(start)
         self._log(f"Cluster {held.name}: Ray runs on {head.host} (Slurm job {head.job_id})")
         return True
 

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from dagster_glue.clusters.start_failure import NoCluster, kind_of
 from dagster_glue.jobs.run_folder import RUN_LOG
 from dagster_glue.scripts import shell_script
 from slurm_provider.api import RayCluster
@@ -21,15 +22,15 @@ _LONGEST_LOG = 10 << 20
 
 @contextmanager
 def keeping_start_logs(cluster: RayCluster, work_dir: str) -> Iterator[None]:
-    """After a ClusterError in the block, keep the logs below ``work_dir``; the error names that
-    file in place of the one that goes."""
+    """After a ClusterError in the block, keep the logs below ``work_dir`` and raise a NoCluster
+    that names that file in place of the one that goes."""
     try:
         yield
     except ClusterError as error:
-        folder = f"{work_dir}/{cluster.name}"
-        if not _kept(cluster, folder):
-            raise
-        raise ClusterError(_moved(str(error), cluster.directory, f"{folder}/{RUN_LOG}")) from None
+        kind, words, folder = kind_of(error, cluster), str(error), f"{work_dir}/{cluster.name}"
+        if _kept(cluster, folder):
+            words = _moved(words, cluster.directory, f"{folder}/{RUN_LOG}")
+        raise NoCluster(words, kind) from None
 
 
 def _moved(words: str, directory: str, kept: str) -> str:

@@ -21,7 +21,7 @@ def choose_environment(
     python: str = "python3",
     conda_prefix: str | None = None,
     pixi_project: str | None = None,
-    pixi_environment: str = "default",
+    pixi_environment: str | None = None,
     pack_task: str | None = None,
     inject: Sequence[str] = (),
     auto_detect_platform: bool = True,
@@ -32,7 +32,7 @@ def choose_environment(
     else what a login shell has.
 
     ``SLURM_PACK_PLATFORM`` in the environment comes before ``pack_platform``. Raises ConfigError
-    if several are named.
+    if several are named, and for a detail of one that is not the one.
     """
     environ = os.environ if environ is None else environ
     named = {
@@ -44,6 +44,17 @@ def choose_environment(
     given = [name for name, value in named.items() if value is not None]
     if len(given) > 1:
         raise ConfigError(f"give one of {' and '.join(given)}: each names the environment")
+    if lock_file is None and python != "python3":
+        raise ConfigError(f"python {python!r} is what a lock_file is packed for, and there is none")
+    project = pixi_project or (None if given else environ.get("PIXI_PROJECT_ROOT"))
+    if not project:
+        details = {"pixi_environment": pixi_environment, "pack_task": pack_task, "inject": inject}
+        _refuse_for_want_of_pixi(details, given)
+    if pack_task is not None and pixi_environment is not None:
+        raise ConfigError(
+            f"pixi_environment {pixi_environment!r} (environment_name of a run): pack_task "
+            f"{pack_task!r} packs the environment that is written in it; give one of the two"
+        )
     target = Target(auto_detect_platform, environ.get("SLURM_PACK_PLATFORM") or pack_platform)
     if pre_deployed_env_path is not None:
         return PreDeployed(pre_deployed_env_path)
@@ -51,8 +62,18 @@ def choose_environment(
         return LockedEnvironment(lock_file, python, target)
     if conda_prefix is not None:
         return CondaEnvironment(conda_prefix, target)
-    project = pixi_project or environ.get("PIXI_PROJECT_ROOT")
     if project:
-        packer = PixiCommand(pixi_environment, pack_task)
+        packer = PixiCommand(pixi_environment or "default", pack_task)
         return PixiEnvironment(project, packer, tuple(inject), target)
     return LoginShell()
+
+
+def _refuse_for_want_of_pixi(details: Mapping[str, object], given: Sequence[str]) -> None:
+    for name, value in details.items():
+        if value:
+            whose = " (environment_name of a run)" if name == "pixi_environment" else ""
+            other = f"the environment is that of {given[0]}" if given else "none is named"
+            raise ConfigError(
+                f"{name} {value!r}{whose} is for a pixi project, but {other}; leave it out or "
+                "give pixi_project"
+            )

@@ -28,7 +28,8 @@ _KEY_DIGITS = 24
 
 @dataclass(frozen=True)
 class LockedEnvironment:
-    """A ``uv.lock``, ``pylock.toml``, or requirements (`uv pip compile`, `pip freeze`).
+    """A ``uv.lock``, ``pylock.toml`` (or ``pylock.NAME.toml``), or requirements (`uv pip compile`,
+    `pip freeze`).
 
     Packages must have wheels for the cluster's platform. Needs uv on this machine.
     """
@@ -42,7 +43,7 @@ class LockedEnvironment:
         self, transport: Transport, base_dir: str, log: Log, *, force: bool = False
     ) -> dict[str, str]:
         """See :class:`.base.Environment`."""
-        locked = read_locked(self.lock_file)
+        locked = read_locked(self._path)
         python = interpreter(transport, self.python)
         platform = wheel_platform(self.target.platform(transport), python.glibc)
         if locked.unpinned:
@@ -58,9 +59,13 @@ class LockedEnvironment:
         )
         return {"archive": archive}
 
+    @property
+    def _path(self) -> str:
+        return os.path.expanduser(self.lock_file)
+
     def _pack(self, archive: str, platform: str, python: Interpreter) -> None:
         uv = find_uv()
-        requirements = os.path.abspath(self.lock_file)
+        requirements = os.path.abspath(self._path)
         folder = os.path.dirname(requirements)  # uv's settings, such as its index, are there
         with tempfile.TemporaryDirectory(prefix="ray-slurm-env-") as scratch:
             if os.path.basename(requirements) == "uv.lock":

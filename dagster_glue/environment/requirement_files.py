@@ -11,6 +11,8 @@ from dagster_glue.environment.base import EnvironmentFailed
 _INCLUDE = re.compile(r"(?:-r|--requirement|-c|--constraint)(?:\s+|=)(?P<path>\S+)")
 _EDITABLE = re.compile(r"(?:-e|--editable)\b")
 _LOCAL = re.compile(r"(?:[^\s;#]+\s*@\s*)?(?:file:(?://)?)?(?P<path>(?:\.{1,2}/|/)[^\s;#]*)")
+_PYLOCK = re.compile(r"pylock(?:\.[^.]+)?\.toml")  # the names of PEP 751
+_PYLOCK_FOLDER = re.compile(r"\[packages\.directory\]|\bdirectory\s*=\s*\{")
 _PINNED = re.compile(r"(?:==|===|\s@\s|\.whl\b)")
 
 
@@ -27,14 +29,24 @@ class LockedFiles:
 def read_locked(path: str) -> LockedFiles:
     """Read ``uv.lock`` (with the ``pyproject.toml`` beside it), ``pylock.toml`` or requirements.
 
-    Raises EnvironmentFailed for a file that is not there and for own code as a folder.
+    Raises EnvironmentFailed for a file that is not there, for another tool's lock file, and for
+    own code as a folder.
     """
     name = os.path.basename(path)
     if name == "uv.lock":
         beside = os.path.join(os.path.dirname(path), "pyproject.toml")
         return LockedFiles(((name, _read(path)), ("pyproject.toml", _read(beside))), ())
-    if name.endswith(".toml"):
-        return LockedFiles(((name, _read(path)),), ())
+    if _PYLOCK.fullmatch(name):
+        content = _read(path)
+        for line in _logical_lines(content.decode("utf-8", "replace")):
+            if _PYLOCK_FOLDER.search(line):
+                raise _own_code(path, line)
+        return LockedFiles(((name, content),), ())
+    if name.endswith((".toml", ".lock", ".json", ".yaml", ".yml")):
+        raise EnvironmentFailed(
+            f"{path} is no lock file that uv installs from: give a uv.lock, a pylock.toml, or "
+            "requirements with exact versions (Poetry and others export them)"
+        )
     contents: dict[str, bytes] = {}
     unpinned: list[str] = []
     _follow(path, path, contents, unpinned, is_constraint=False)

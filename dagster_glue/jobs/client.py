@@ -24,6 +24,7 @@ _UPLOAD_PATH = "/api/packages/gcs/"
 _TERMINAL = ("SUCCEEDED", "FAILED", "STOPPED")
 # Ray wraps a 400 of its agent into a 500; the text of the agent's answer remains.
 _REFUSAL = "status code 400"
+_NO_TOKEN = b"StatusCode.UNAUTHENTICATED"
 
 
 class NoAnswer(ConnectionError):
@@ -110,6 +111,10 @@ class JobsApi:
             }
         )
         status, body = self._ask("GET", f"/api/v0/logs/file?{query}", timeout_s=_TRANSFER_TIMEOUT_S)
+        if status == 500 and _NO_TOKEN in body:
+            # The dashboard of Ray 2.52 has no token for the agents of its own nodes.
+            path = f"/api/jobs/{urllib.parse.quote(record.submission_id)}/logs"
+            return str(self._json(path, timeout_s=_TRANSFER_TIMEOUT_S)["logs"]).encode()
         if status != 200:
             raise _unusable("log", status, body)
         return body
@@ -128,8 +133,10 @@ class JobsApi:
         if status != 200:
             raise _unusable("package", status, body)
 
-    def _json(self, path: str, method: str = "GET") -> dict[str, Any]:
-        status, body = self._ask(method, path)
+    def _json(
+        self, path: str, method: str = "GET", timeout_s: float = _TIMEOUT_S
+    ) -> dict[str, Any]:
+        status, body = self._ask(method, path, timeout_s=timeout_s)
         if status == 404:
             raise JobUnknown(body.decode(errors="replace"))
         if status != 200:

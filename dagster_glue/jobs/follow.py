@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from dagster_glue.clusters.base import ClusterAccess, ClusterGone
 from dagster_glue.jobs.client import JobRecord, JobUnknown
 from dagster_glue.jobs.link import MAY_PASS, JobsLink, Outage
-from dagster_glue.jobs.source import Source
+from dagster_glue.jobs.source import Drained, Source
 from slurm_provider.fleet.ledger import Node
 
 _FASTEST_S = 0.1
@@ -26,7 +26,8 @@ _ASK_SLURM_EVERY_S = 30.0
 _ASK_SLURM_ENDED_S = 3.0  # after and between, where the payload has ended: mostly with the head
 _ENDED_TRUSTED_S = 20.0  # Ray's own word is waited for so long once the payload has ended
 _UNKNOWN_TIMES = 3  # "no such job", before it is believed
-# After the end. An NFS client believes its cached attributes for up to 60 s by default.
+# After the end, without anything new. An NFS client believes its cached attributes for up to 60 s
+# by default.
 _DRAIN_SUCCEEDED_S = 75.0
 _DRAIN_FAILED_S = 3.0
 _GIVEN_UP_S = 300.0
@@ -39,6 +40,7 @@ class End:
     record: JobRecord | None
     lost: str = ""
     nodes: Sequence[Node] = ()
+    is_cluster_gone: bool = False
 
 
 class Follower:
@@ -79,7 +81,7 @@ class Follower:
             try:
                 end = self._end()
             except ClusterGone as gone:
-                end = End(None, lost=str(gone))
+                end = End(None, lost=str(gone), is_cluster_gone=True)
             if end is not None:
                 self._drain(end)
                 self._source.finish()
@@ -123,7 +125,7 @@ class Follower:
             )
         if record is not None:
             self._unknown = 0
-            return End(record) if record.is_terminal else None
+            return End(record) if record.is_terminal or self._has_succeeded() else None
         if has_ended and self._link.outage.duration_s > 0:
             self._ended_since = self._ended_since or now
             if now - self._ended_since > _ENDED_TRUSTED_S:
@@ -149,18 +151,21 @@ class Follower:
         except MAY_PASS:
             return []  # Slurm is silent as well: nothing follows from that
 
+    def _has_succeeded(self) -> bool:
+        return self._source.ended is not None and self._source.ended.succeeded
+
     def _drain(self, end: End) -> None:
         if self._source.needs_ray and end.record is None:
             return
-        succeeded = end.record is not None and end.record.status == "SUCCEEDED"
+        has_rays_word = end.record is not None and end.record.status == "SUCCEEDED"
+        succeeded = has_rays_word or self._has_succeeded()
         limit_s = _DRAIN_SUCCEEDED_S if succeeded else _DRAIN_FAILED_S
-        read_since: float | None = None  # an outage does not count
+        idle_since: float | None = None  # an outage does not count
         while True:
             self._check()
             if self._files.is_due:
                 try:
-                    if self._source.drain(end.record):
-                        return
+                    drained = self._source.drain(end.record)
                 except (JobUnknown, ClusterGone):
                     return
                 except MAY_PASS as error:
@@ -169,7 +174,10 @@ class Follower:
                         return  # it failed anyway
                 else:
                     self._files.passed()
-                    read_since = self._clock() if read_since is None else read_since
-                    if self._clock() - read_since > limit_s:
+                    if drained is Drained.ALL:
+                        return
+                    if idle_since is None or drained is Drained.SOME:
+                        idle_since = self._clock()
+                    if self._clock() - idle_since > limit_s:
                         return
             self._sleep(_FASTEST_S)

@@ -24,6 +24,8 @@ import threading
 import time
 from typing import IO, Any
 
+from memory_kills import memory_kills  # type: ignore[import-not-found]  # beside it, when it runs
+
 _FLUSH_S = 1.0
 _STRAGGLERS_S = 5.0  # for what the payload left behind to close its output
 _CHUNK = 65536
@@ -35,9 +37,10 @@ def main(argv: list[str]) -> int:
     with open(os.path.join(folder, "job.json")) as file:
         job = json.load(file)
     # Ray sends SIGTERM to every process of the job. The payload decides what it does then.
+    signals: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: None)
-    kills = _oom_kills()
+        signal.signal(number, lambda number, _: signals.append(number))
+    kills = memory_kills()
     log = _Files(folder, ("run.log", "stdout.log", "stderr.log"))
     try:
         child = subprocess.Popen(
@@ -46,10 +49,13 @@ def main(argv: list[str]) -> int:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env=dict(os.environ, **job["env"]),
+            cwd=os.path.join(folder, job["cwd"]) if job["cwd"] else None,
         )
     except OSError as error:
         log.write("stderr.log", f"{command[0]} cannot be started: {error}\n".encode(), 2)
-        _status(folder, log, event="ended", exit_code=127, signal=None, oom_kills=0)
+        _status(
+            folder, log, event="ended", exit_code=127, signal=None, oom_kills=0, was_stopped=False
+        )
         return 127
     _status(folder, log, event="started", pid=child.pid, host=socket.gethostname())
     pumps = [
@@ -64,7 +70,7 @@ def main(argv: list[str]) -> int:
     for pump in pumps:
         pump.join(max(0.0, deadline - time.monotonic()))
     log.flush()
-    after = _oom_kills()
+    after = memory_kills()
     _status(
         folder,
         log,
@@ -72,6 +78,7 @@ def main(argv: list[str]) -> int:
         exit_code=code if code >= 0 else 128 - code,
         signal=-code if code < 0 else None,
         oom_kills=max(0, after - kills),
+        was_stopped=bool(signals),
     )
     return code if code >= 0 else 128 - code
 
@@ -147,42 +154,6 @@ def _status(folder: str, log: _Files, **values: Any) -> None:
             os.fsync(file.fileno())
     except OSError as error:
         log.write("stderr.log", f"cannot write status.jsonl: {error}\n".encode(), 2)
-
-
-def _oom_kills() -> int:
-    """Kernel kills for memory in this cgroup and its parents so far; 0 if it does not say."""
-    most = 0
-    try:
-        with open("/proc/self/cgroup") as file:
-            lines = file.read().splitlines()
-    except OSError:
-        return 0
-    for line in lines:
-        _, controllers, path = line.split(":", 2)
-        if controllers == "":
-            root, name = "/sys/fs/cgroup", "memory.events"
-        elif "memory" in controllers.split(","):
-            root, name = "/sys/fs/cgroup/memory", "memory.oom_control"
-        else:
-            continue
-        for _ in range(3):
-            if path in ("", "/"):
-                break
-            most = max(most, _count(root + path + "/" + name))
-            path = os.path.dirname(path)
-    return most
-
-
-def _count(path: str) -> int:
-    try:
-        with open(path) as file:
-            for line in file:
-                key, _, value = line.partition(" ")
-                if key == "oom_kill":
-                    return int(value)
-    except (OSError, ValueError):
-        pass
-    return 0
 
 
 if __name__ == "__main__":

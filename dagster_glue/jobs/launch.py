@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
-from typing import TypeVar
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any, TypeVar
 
 from dagster._core.pipes.context import PipesSession
 
@@ -15,11 +16,19 @@ from dagster_glue.jobs.handles import Context, find_launched, record_adoption, r
 from dagster_glue.jobs.link import JobsLink, Outage
 from dagster_glue.jobs.options import RunOptions
 from dagster_glue.jobs.payload import Payload
+from dagster_glue.jobs.remains import Remains, remains_of
 from dagster_glue.jobs.request import driver_environment, job_request
 from dagster_glue.jobs.run_folder import RunFolder
 from dagster_glue.jobs.source import was_closed_in_folder, was_closed_in_log
 from dagster_glue.jobs.step import is_direct, next_call
-from dagster_glue.jobs.submission import Choice, choose, earlier_ids, free_id, payload_digest
+from dagster_glue.jobs.submission import (
+    Choice,
+    choose,
+    earlier_ids,
+    free_id,
+    numbered,
+    payload_digest,
+)
 from slurm_provider.transport import TransportError
 
 _POLL_S = 0.2
@@ -35,6 +44,7 @@ class Launch:
         context: Context,
         payload: Payload,
         package_uri: str | None,
+        extras: Mapping[str, Any],
         options: RunOptions,
         link: JobsLink,
         check: Callable[[], None],
@@ -47,7 +57,7 @@ class Launch:
         self._link = link
         self._check = check
         self._call = next_call(context)
-        self._digest = payload_digest(payload, package_uri)
+        self._digest = payload_digest(payload, package_uri, extras)
         self.may_exist = False
         """Whether there may be a job of ours, whatever was answered."""
 
@@ -74,6 +84,11 @@ class Launch:
                         "code: stopping it"
                     )
                     self.stop(record.submission_id)
+            for candidate, remains in self._remains(name, taken):
+                taken.append(candidate)
+                if remains.stand_for(self._digest, strict=self._options.strict):
+                    self._note(record_adoption, candidate)
+                    return candidate, True
         return free_id(self._call, taken), False
 
     def start(
@@ -83,16 +98,20 @@ class Launch:
         env = driver_environment(
             session.get_bootstrap_env_vars(), all_worker_logs=self._options.all_worker_logs
         )
+        script = None
+        if folder is not None and self._payload.is_one_script:
+            (script,) = self._payload.files.values()
+        package_uri = self._package_uri if script is None else None
         request = job_request(
             name, self._payload, self._call, self._digest,
-            package_uri=self._package_uri, folder=folder, env=env,
+            package_uri=package_uri, folder=folder, env=env,
             entrypoint=self._options.entrypoint,
         )  # fmt: skip
         self._check_version()
         if folder is not None:
-            self._prepare(folder, session, env)
-        if self._package_uri is not None:
-            self._upload(self._package_uri, package)
+            self._prepare(folder, session, env, script)
+        if package_uri is not None:
+            self._upload(package_uri, package)
         self.may_exist = True
         try:
             self._insist(_doing(lambda api: api.submit(request)))
@@ -141,11 +160,23 @@ class Launch:
 
     def _records(self, name: str) -> Iterator[JobRecord]:
         """The job of this name, and those that had to be numbered on."""
-        found, candidate = 1, name
-        while (record := self._record(candidate)) is not None:
+        for candidate in numbered(name):
+            record = self._record(candidate)
+            if record is None:
+                return
             yield record
-            found += 1
-            candidate = f"{name}-{found}"
+
+    def _remains(self, name: str, known: Sequence[str]) -> Iterator[tuple[str, Remains]]:
+        """The same of jobs that Ray does not know, by their run folders."""
+        for candidate in numbered(name):
+            folder = self.folder(candidate)
+            if folder is None:
+                return
+            if candidate not in known:
+                remains = self._patiently(folder, partial(remains_of, folder))
+                if remains is None:
+                    return
+                yield candidate, remains
 
     def _record(self, name: str) -> JobRecord | None:
         try:
@@ -160,21 +191,28 @@ class Launch:
         folder = self.folder(record.submission_id)
         if folder is None:
             return was_closed_in_log(self._insist(lambda api: api.log(record)))
+
+        def has_closed() -> bool:
+            folder.transport.list_dir(folder.path)
+            return was_closed_in_folder(folder)
+
         try:
-            return self._patiently(folder, lambda: was_closed_in_folder(folder))
-        except TransportError:
+            return self._patiently(folder, has_closed)
+        except FileNotFoundError:
             return False  # the folder is gone, and its messages with it
 
-    def _prepare(self, folder: RunFolder, session: PipesSession, env: Mapping[str, str]) -> None:
+    def _prepare(
+        self, folder: RunFolder, session: PipesSession, env: Mapping[str, str], script: str | None
+    ) -> None:
         context_data = dict(session.context_data)
 
         def prepare() -> bool:
-            folder.prepare(context_data, env)
+            folder.prepare(context_data, env, script, digest=self._digest)
             return True
 
         self._patiently(folder, prepare)
 
-    def _patiently(self, folder: RunFolder, act: Callable[[], bool]) -> bool:
+    def _patiently(self, folder: RunFolder, act: Callable[[], _T]) -> _T:
         outage = Outage(f"the file system ({folder.transport.label})", self._context.log.warning)
         while True:
             self._check()

@@ -31,9 +31,15 @@ class Outage:
     """Since when something does not answer, when to try again, and what is said about it."""
 
     def __init__(
-        self, what: str, say: Callable[[str], None], clock: Callable[[], float] = time.monotonic
+        self,
+        what: str,
+        say: Callable[[str], None],
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        meanwhile: str = "trying on, the job is left alone",
     ) -> None:
         self._what = what
+        self._meanwhile = meanwhile
         self._say = say
         self._clock = clock
         self._since: float | None = None
@@ -61,7 +67,7 @@ class Outage:
             self._said = now
             self._say(
                 f"{self._what} has not answered for {now - self._since:.0f} s ({error}); "
-                "trying on, the job is left alone"
+                f"{self._meanwhile}"
             )
 
     def wait(self, check: Callable[[], None]) -> None:

@@ -21,10 +21,14 @@ class FailureKind(str, Enum):
     PREEMPTED = "preempted"
     NODE_FAILED = "node_failed"
     CANCELLED = "cancelled"
+    CLUSTER_ENDED = "cluster_ended"
+    """The cluster was taken down, or left by itself, before the payload's end was known."""
     ENVIRONMENT = "environment"
     """The program or a package is missing where it ran."""
     REFUSED = "refused"
     """Slurm or Ray did not take the submission."""
+    QUEUE_TIMEOUT = "queue_timeout"
+    """The cluster did not start within ``queue_timeout``."""
     UNKNOWN = "unknown"
 
 
@@ -48,6 +52,8 @@ class JobOutcome:
     """Folder to which nodes copy Ray's logs after a failure; None where none do."""
     was_adopted: bool = False
     """An earlier attempt had started it."""
+    ran_elsewhere: bool = False
+    """On an earlier cluster, which has gone; on this one nothing ran."""
 
     @property
     def succeeded(self) -> bool:
@@ -72,12 +78,15 @@ class Evidence:
     ended: Ended | None
     pipes: PipesReport
     lost: str = ""
+    is_cluster_gone: bool = False
+    """There is no such cluster any more."""
     nodes: Sequence[Node] = field(default=())
     tail: str = ""
     """The last lines that the driver printed."""
 
 
 _BY_STATE = {
+    JobState.CANCELLED: FailureKind.CANCELLED,
     JobState.TIMEOUT: FailureKind.WALLTIME,
     JobState.DEADLINE: FailureKind.WALLTIME,
     JobState.PREEMPTED: FailureKind.PREEMPTED,
@@ -112,26 +121,60 @@ def judge(evidence: Evidence, *, strict: bool) -> tuple[str, FailureKind | None,
     exit_code = _exit_code(evidence)
     if record is not None and record.status == "SUCCEEDED":
         exit_code = 0
-    if exit_code == 0:
+    if exit_code == 0 and not _is_cut_short(evidence):
         reason = _pipes_failure(evidence.pipes) if strict else None
         if reason is None:
             return "succeeded", None, "the job succeeded"
         return "failed", FailureKind.PAYLOAD, f"the Ray job succeeded, but {reason}"
     if record is None and ended is None:
-        kind = _head_kind(evidence.nodes)
+        kind = kind_of_loss(evidence.nodes, is_cluster_gone=evidence.is_cluster_gone)
         return "lost", kind, _with_output(evidence.lost or "the job is lost", evidence)
     return ("failed", *_failure(evidence, exit_code))
 
 
+def kind_of_loss(nodes: Sequence[Node], *, is_cluster_gone: bool) -> FailureKind:
+    """What ended a job of which only the cluster's nodes can tell."""
+    heads = [node for node in nodes if node.kind == "head" and node.ended is not None]
+    has_left = any(head.job and head.job.state is JobState.COMPLETED for head in heads)
+    if has_left or (is_cluster_gone and not any(head.job for head in heads)):
+        return FailureKind.CLUSTER_ENDED
+    return _kind_of(heads)
+
+
+def kind_by_slurm(node: Node) -> FailureKind | None:
+    """What Slurm did to a node; None where it did nothing, or nothing yet."""
+    return None if node.job is None else _BY_STATE.get(node.job.state)
+
+
+def lacks_a_cause(evidence: Evidence) -> bool:
+    """Whether the payload lost a process elsewhere and nothing tells why, yet: nodes report within
+    seconds what they have seen."""
+    record = evidence.record
+    if record is None or record.status != "FAILED" or _killed_for_memory(evidence):
+        return False
+    said = _exception_text(evidence.pipes.exception) or evidence.tail
+    return _mentions(said, _NODE_ERRORS) and not _abnormal(evidence.nodes, record.started)
+
+
 def was_ended_from_outside(ended: Ended | None) -> bool:
     """Whether the payload got one of the signals by which Slurm ends a job."""
+    if ended is not None and ended.was_stopped:
+        return True
     return _was_ended_by(ended, _SIGTERM) or _was_ended_by(ended, _SIGKILL)
+
+
+def _is_cut_short(evidence: Evidence) -> bool:
+    """Whether the payload was asked to end and did, for all we know before it was done."""
+    record, ended = evidence.record, evidence.ended
+    has_rays_word = record is not None and record.is_terminal
+    return ended is not None and ended.was_stopped and not has_rays_word
 
 
 def _failure(evidence: Evidence, exit_code: int | None) -> tuple[FailureKind, str]:
     record, ended = evidence.record, evidence.ended
     said = _exception_text(evidence.pipes.exception) or evidence.tail
     nodes = _abnormal(evidence.nodes, record.started if record else None)
+    killed = _killed_for_memory(evidence)
     node_words = "".join(f"\nSlurm: node {n.node_id} (job {n.slurm_id}) {n.ended}" for n in nodes)
     error_type = record.error_type if record else ""
     if error_type in _BY_RAY_ERROR and exit_code is None:
@@ -147,8 +190,16 @@ def _failure(evidence: Evidence, exit_code: int | None) -> tuple[FailureKind, st
     kernel_kill = ended is not None and ended.oom_kills > 0 and not has_own_story
     if kernel_kill or _mentions(said, _MEMORY_ERRORS):
         kind = FailureKind.OUT_OF_MEMORY
+    elif killed and _mentions(said, _NODE_ERRORS):
+        kind = FailureKind.OUT_OF_MEMORY
+        node_words += "".join(
+            f"\nthe kernel killed processes for memory on node {n.node_id} (job {n.slurm_id})"
+            for n in killed
+        )
     elif nodes and (_mentions(said, _NODE_ERRORS) or was_ended_from_outside(ended)):
         kind = _kind_of(nodes)
+    elif evidence.is_cluster_gone and was_ended_from_outside(ended):
+        kind = FailureKind.CLUSTER_ENDED
     elif exit_code in (126, 127) or _mentions(said, _IMPORT_ERRORS):
         kind = FailureKind.ENVIRONMENT
     else:
@@ -156,6 +207,8 @@ def _failure(evidence: Evidence, exit_code: int | None) -> tuple[FailureKind, st
     how = f"exit code {exit_code}" if exit_code is not None else "no exit code"
     if was_killed:
         how += ", killed by SIGKILL"
+    elif ended is not None and ended.was_stopped:
+        how += ", after it was asked to end"
     if ended is not None and ended.oom_kills:
         how += f"; the kernel killed {ended.oom_kills} of its processes for memory"
     if exit_code is None and record is not None and record.message:
@@ -190,19 +243,9 @@ def _pipes_failure(pipes: PipesReport) -> str | None:
     return None
 
 
-def _head_kind(nodes: Sequence[Node]) -> FailureKind:
-    heads = [node for node in nodes if node.kind == "head" and node.ended is not None]
-    return _kind_of(heads) if heads else FailureKind.NODE_FAILED
-
-
 def _kind_of(nodes: Sequence[Node]) -> FailureKind:
-    for node in nodes:
-        state = node.job.state if node.job is not None else None
-        if state is JobState.CANCELLED:
-            return FailureKind.CANCELLED
-        if state in _BY_STATE:
-            return _BY_STATE[state]
-    return FailureKind.NODE_FAILED
+    kinds = (kind_by_slurm(node) for node in nodes)
+    return next((kind for kind in kinds if kind is not None), FailureKind.NODE_FAILED)
 
 
 def _abnormal(nodes: Sequence[Node], since: float | None) -> list[Node]:
@@ -214,12 +257,18 @@ def _abnormal(nodes: Sequence[Node], since: float | None) -> list[Node]:
     for node in nodes:
         if node.ended is None or node.job is None:
             continue
-        was_cancelled = node.kind == "head" and node.job.state is JobState.CANCELLED
-        if not was_cancelled and node.job.state not in _BY_STATE:
+        is_unneeded = node.kind != "head" and node.job.state is JobState.CANCELLED
+        if is_unneeded or node.job.state not in _BY_STATE:
             continue
         if since is None or node.job.end_time is None or node.job.end_time >= since:
             found.append(node)
     return found
+
+
+def _killed_for_memory(evidence: Evidence) -> list[Node]:
+    """The nodes on which the kernel did so while the job ran."""
+    since = (evidence.record.started if evidence.record else None) or 0.0
+    return [n for n in evidence.nodes if n.memory_killed_at and n.memory_killed_at >= since]
 
 
 def _lead(kind: FailureKind) -> str:
@@ -230,8 +279,10 @@ def _lead(kind: FailureKind) -> str:
         FailureKind.PREEMPTED: "a node of the cluster was preempted under the payload",
         FailureKind.NODE_FAILED: "a node of the cluster failed under the payload",
         FailureKind.CANCELLED: "the cluster's Slurm job was cancelled under the payload",
+        FailureKind.CLUSTER_ENDED: "the cluster was taken down under the payload",
         FailureKind.ENVIRONMENT: "the environment on the cluster is broken",
         FailureKind.REFUSED: "Ray could not start the payload",
+        FailureKind.QUEUE_TIMEOUT: "the cluster did not start in time",
         FailureKind.UNKNOWN: "the Ray job failed",
     }[kind]
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import zipfile
+from inspect import signature
 from pathlib import Path
 
 from dagster_glue.jobs.errors import PayloadError
@@ -43,13 +44,18 @@ def _pack_like_ray(folder: str, excludes: tuple[str, ...], path: str) -> None:
     from ray._private import ray_constants
     from ray._private.runtime_env.packaging import create_package
 
-    ignored = os.environ.get(ray_constants.RAY_RUNTIME_ENV_IGNORE_GITIGNORE, "0")
+    options: dict[str, object] = {}
+    # Older Ray (2.52) reads the variable itself, and leaves out nothing of its own accord.
+    if "include_gitignore" in signature(create_package).parameters:
+        ignored = os.environ.get(ray_constants.RAY_RUNTIME_ENV_IGNORE_GITIGNORE, "0")
+        options["include_gitignore"] = ignored != "1"
+    defaults = getattr(ray_constants, "get_runtime_env_default_excludes", list)
     create_package(
         folder,
         Path(path),
-        include_gitignore=ignored != "1",
         include_parent_dir=False,
-        excludes=[*ray_constants.get_runtime_env_default_excludes(), *excludes],
+        excludes=[*defaults(), *excludes],
+        **options,
     )
 
 

@@ -30,10 +30,30 @@ class Payload:
     runtime_env: Mapping[str, Any] = field(default_factory=dict)
     """The user's, without ``working_dir``, ``excludes`` and ``env_vars``."""
     env_vars: Mapping[str, str] = field(default_factory=dict)
+    script: str | None = None
+    """The one of ``files`` that runs."""
+
+    @property
+    def is_one_script(self) -> bool:
+        """Whether one script is all there is to send: it needs no package, and Ray's workers no
+        environment of their own, so those that wait already can take its tasks."""
+        nothing_else = self.working_dir is None and not self.runtime_env
+        return nothing_else and list(self.files) == [self.script]
 
     @property
     def has_local_working_dir(self) -> bool:
         return self.working_dir is not None and not _is_uri(self.working_dir)
+
+
+@dataclass(frozen=True)
+class CommandWords:
+    """What ``payload_path`` says, part by part."""
+
+    interpreter: tuple[str, ...]
+    """With its options; empty if none is named."""
+    script: str | None
+    """None: a module or code, which the arguments begin with (``-m package.module``)."""
+    arguments: tuple[str, ...]
 
 
 def plan_payload(
@@ -55,16 +75,17 @@ def plan_payload(
     env = dict(runtime_env or {})
     folder, excludes = _working_dir(working_dir, env)
     command, script = _command(payload_path, folder)
-    files = {os.path.basename(script): script} if script else {}
+    name = os.path.basename(script) if script else None
+    files = {name: script} if name and script else {}
     for source in extra_files:
         path = os.path.abspath(source)
         if not os.path.exists(path):
             raise PayloadError(f"extra_files: there is no {path}")
-        for name, member in _members(path):
-            if files.setdefault(name, member) != member:
+        for extra, member in _members(path):
+            if files.setdefault(extra, member) != member:
                 raise PayloadError(
-                    f"extra_files: {files[name]} and {member} would both be uploaded as {name!r}: "
-                    "rename one"
+                    f"extra_files: {files[extra]} and {member} would both be uploaded as "
+                    f"{extra!r}: rename one"
                 )
     if files and folder is not None and _is_uri(folder):
         raise PayloadError(
@@ -73,7 +94,30 @@ def plan_payload(
         )
     env_vars = _environment(env.pop("env_vars", None) or {}, "runtime_env['env_vars']")
     env_vars |= _environment(extra_env or {}, "extra_env")
-    return Payload(command, files, folder, excludes, env, env_vars)
+    return Payload(command, files, folder, excludes, env, env_vars, name)
+
+
+def command_words(payload_path: str) -> CommandWords:
+    """Read ``payload_path`` as a shell would. Raises PayloadError."""
+    try:
+        words = shlex.split(payload_path)
+    except ValueError as error:
+        raise PayloadError(f"payload_path {payload_path!r} is not quoted right: {error}") from None
+    if not words:
+        raise PayloadError("payload_path is empty: give a script or `python -m package.module`")
+    position = 1 if _PYTHON.fullmatch(words[0]) else 0
+    while 0 < position < len(words) and words[position].startswith("-"):
+        if words[position] in ("-m", "-c"):
+            if position + 1 >= len(words):
+                missing = "module" if words[position] == "-m" else "code"
+                raise PayloadError(
+                    f"payload_path {payload_path!r}: no {missing} follows {words[position]}"
+                )
+            return CommandWords(tuple(words[:position]), None, tuple(words[position:]))
+        position += 2 if words[position] in _VALUED_OPTIONS else 1
+    if position >= len(words):
+        raise PayloadError(f"payload_path {payload_path!r} names no script and no module")
+    return CommandWords(tuple(words[:position]), words[position], tuple(words[position + 1 :]))
 
 
 def _working_dir(given: str | None, env: dict[str, Any]) -> tuple[str | None, tuple[str, ...]]:
@@ -97,39 +141,19 @@ def _command(payload_path: str, working_dir: str | None) -> tuple[tuple[str, ...
     found = _find_script(payload_path, working_dir)
     if found is not None:  # a path, perhaps with blanks in it
         return ("python", found[0]), found[1]
-    try:
-        words = shlex.split(payload_path)
-    except ValueError as error:
-        raise PayloadError(f"payload_path {payload_path!r} is not quoted right: {error}") from None
-    if not words:
-        raise PayloadError("payload_path is empty: give a script or `python -m package.module`")
-    position = 0
-    interpreter = "python"
-    options: list[str] = []
-    if _PYTHON.fullmatch(words[0]):
-        interpreter, position = words[0], 1
-        while position < len(words) and words[position].startswith("-"):
-            if words[position] == "-m":
-                if position + 1 >= len(words):
-                    raise PayloadError(f"payload_path {payload_path!r}: no module follows -m")
-                return tuple(words), None
-            if words[position] == "-c":
-                return tuple(words), None
-            step = 2 if words[position] in _VALUED_OPTIONS else 1
-            options += words[position : position + step]
-            position += step
-    if position >= len(words):
-        raise PayloadError(f"payload_path {payload_path!r} names no script and no module")
-    found = _find_script(words[position], working_dir)
-    if found is None and position == 1 and working_dir is not None and _is_uri(working_dir):
-        found = (words[position], None)
+    words = command_words(payload_path)
+    if words.script is None:
+        return (*words.interpreter, *words.arguments), None
+    found = _find_script(words.script, working_dir)
+    if found is None and words.interpreter and working_dir is not None and _is_uri(working_dir):
+        found = (words.script, None)
     if found is None:
         raise PayloadError(
-            f"payload_path {payload_path!r}: there is no file {words[position]!r} in {os.getcwd()}"
+            f"payload_path {payload_path!r}: there is no file {words.script!r} in {os.getcwd()}"
             + (f" or {working_dir}" if working_dir else "")
             + "; a module is run by `python -m package.module`"
         )
-    return (interpreter, *options, found[0], *words[position + 1 :]), found[1]
+    return (*(words.interpreter or ("python",)), found[0], *words.arguments), found[1]
 
 
 def _find_script(path: str, working_dir: str | None) -> tuple[str, str | None] | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+import os
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,6 +14,7 @@ from dagster_glue.jobs.payload import Payload
 from dagster_glue.jobs.run_folder import RunFolder
 from dagster_glue.jobs.submission import DIGEST_KEY, StepCall
 
+_PLUGINS = "RAY_RUNTIME_ENV_PLUGINS"
 _MAX_COMMAND = 128 * 1024 - 1  # MAX_ARG_STRLEN: Ray hands it to `sh -c` as one argument
 
 
@@ -24,7 +27,6 @@ class EntrypointResources:
     memory: int | None = None
     """Bytes."""
     resources: Mapping[str, float] = field(default_factory=dict)
-    label_selector: Mapping[str, str] = field(default_factory=dict)
 
 
 def driver_environment(pipes: Mapping[str, str], *, all_worker_logs: bool) -> dict[str, str]:
@@ -72,7 +74,6 @@ def job_request(
         "entrypoint_num_gpus": entrypoint.num_gpus,
         "entrypoint_memory": entrypoint.memory,
         "entrypoint_resources": dict(entrypoint.resources) or None,
-        "entrypoint_label_selector": dict(entrypoint.label_selector) or None,
     }
     return {key: value for key, value in request.items() if value is not None}
 
@@ -89,6 +90,13 @@ def _runtime_env(payload: Payload, package_uri: str | None) -> dict[str, Any]:
     # Reads requirement files that lie here, and checks names; only then is Ray worth importing.
     from ray.runtime_env import RuntimeEnv
 
+    known = {name.removeprefix("_") for name in RuntimeEnv.known_fields}
+    for name in env:
+        if name not in known and not os.environ.get(_PLUGINS):  # Ray ignores it
+            close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+            hint = f"closest: {close[0]}" if close else f"known: {', '.join(sorted(known))}"
+            raise PayloadError(f"runtime_env has no key {name!r}; {hint} (a plugin's key is taken "
+                               f"where {_PLUGINS} is set)")  # fmt: skip
     for module in env.get("py_modules") or ():
         if "://" not in str(module):
             raise PayloadError(

@@ -7,7 +7,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from dagster import (
@@ -20,6 +20,7 @@ from dagster import (
 from dagster._core.pipes.context import PipesSession
 
 from dagster_glue.clusters.base import ClusterAccess, ClusterGone
+from dagster_glue.clusters.worker_news import telling_of_workers
 from dagster_glue.jobs.errors import JobRefused
 from dagster_glue.jobs.follow import End, Follower
 from dagster_glue.jobs.handles import Context
@@ -32,6 +33,8 @@ from dagster_glue.jobs.outcome import (
     JobOutcome,
     PipesReport,
     judge,
+    kind_of_loss,
+    lacks_a_cause,
     was_ended_from_outside,
 )
 from dagster_glue.jobs.output import DriverOutput
@@ -45,6 +48,7 @@ from slurm_provider.fleet.ledger import Node
 
 _HEAD_ENDS_S = 40.0  # Slurm's KillWait is 30 s by default
 _LOOK_AGAIN_S = 1.0
+_NODES_REPORT_S = 3.0  # a node looks every second
 
 
 @dataclass(frozen=True)
@@ -67,8 +71,6 @@ class FinishedJob:
             metadata["ray_job_id"] = outcome.ray_job_id
         if outcome.log_path:
             metadata["run_log"] = MetadataValue.path(outcome.log_path)
-        if outcome.ray_logs_path:
-            metadata["ray_logs"] = MetadataValue.path(outcome.ray_logs_path)
         return Failure(f"[{outcome.kind.value}] {outcome.message}", metadata=metadata)
 
 
@@ -91,9 +93,9 @@ def run_job(
     with tempfile.TemporaryDirectory(prefix="dagster-glue-") as scratch:
         package = os.path.join(scratch, "package.zip")
         uri = build_package(payload, package)
-        run = _Run(cluster, context, payload, uri, options or RunOptions())
+        run = _Run(cluster, context, payload, uri, dict(extras or {}), options or RunOptions())
         try:
-            return run.run(package, dict(extras or {}))
+            return run.run(package)
         finally:
             run.link.close()
 
@@ -105,23 +107,26 @@ class _Run:
         context: Context,
         payload: Payload,
         package_uri: str | None,
+        extras: dict[str, Any],
         options: RunOptions,
     ) -> None:
         self._cluster = cluster
         self._context = context
+        self._extras = extras
         self._options = options
         self._watch = CancelWatch(context)
         self._output = DriverOutput(context.log.info if options.log_events else None)
         self.link = JobsLink(cluster, context.log.warning)
         self._launch = Launch(
-            cluster, context, payload, package_uri, options, self.link, self._watch.check
+            cluster, context, payload, package_uri, extras, options, self.link, self._watch.check
         )
 
-    def run(self, package: str, extras: dict[str, Any]) -> FinishedJob:
+    def run(self, package: str) -> FinishedJob:
         name, is_adopted = self._find()
         folder = self._launch.folder(name)
         reader = _reader(folder)
-        with open_pipes_session(self._context, _injector(folder), reader, extras) as session:
+        injector = _injector(folder)
+        with open_pipes_session(self._context, injector, reader, self._extras) as session:
             with self._stopping_if_cancelled(name):
                 if is_adopted:
                     self._context.log.info(f"going on with Ray job {name} of an earlier attempt")
@@ -130,7 +135,7 @@ class _Run:
                         self._launch.start(name, folder, session, package)
                     except (JobRefused, ClusterGone) as error:
                         self._mark_over(folder, succeeded=False)
-                        return FinishedJob(session, _not_started(name, error))
+                        return FinishedJob(session, self._not_started(name, error))
                 source = self._source(name, folder, reader)
                 end = self._follow(name, source)
             outcome = self._judge(name, folder, reader, source.ended, end, is_adopted)
@@ -157,14 +162,16 @@ class _Run:
         return FolderSource(folder, reader, self._output)
 
     def _follow(self, name: str, source: Source) -> End:
-        return Follower(
-            self._cluster,
-            self.link,
-            name,
-            source,
-            check=self._watch.check,
-            say=self._context.log.warning,
-        ).follow()
+        log = self._context.log
+        with telling_of_workers(self._cluster, log.info, log.warning):
+            return Follower(
+                self._cluster,
+                self.link,
+                name,
+                source,
+                check=self._watch.check,
+                say=log.warning,
+            ).follow()
 
     @contextmanager
     def _stopping_if_cancelled(self, name: str) -> Iterator[None]:
@@ -207,7 +214,12 @@ class _Run:
         pipes = PipesReport(
             reader.has_opened, reader.has_closed, tuple(reader.problems), reader.exception
         )
-        evidence = Evidence(record, ended, pipes, end.lost, nodes, self._output.tail())
+        evidence = Evidence(
+            record, ended, pipes, end.lost, end.is_cluster_gone, nodes, self._output.tail()
+        )
+        if lacks_a_cause(evidence):
+            time.sleep(_NODES_REPORT_S)
+            evidence = replace(evidence, nodes=self._nodes(End(record), ended))
         status, kind, message = judge(evidence, strict=self._options.strict)
         return JobOutcome(
             status=status,
@@ -221,7 +233,14 @@ class _Run:
             log_path=folder.log_path if folder else None,
             ray_logs_path=folder.ray_logs_path if folder else None,
             was_adopted=is_adopted,
+            ran_elsewhere=is_adopted and not self._launch.may_exist,
         )
+
+    def _not_started(self, name: str, error: Exception) -> JobOutcome:
+        if isinstance(error, JobRefused):
+            return JobOutcome("failed", FailureKind.REFUSED, str(error), name)
+        kind = kind_of_loss(self._nodes(End(None), None), is_cluster_gone=True)
+        return JobOutcome("lost", kind, f"before the job started: {error}", name)
 
     def _nodes(self, end: End, ended: Ended | None) -> list[Node]:
         """By Slurm's word, where that may explain a failure."""
@@ -253,9 +272,3 @@ def _reader(folder: RunFolder | None) -> RunMessageReader:
 
 def _injector(folder: RunFolder | None) -> PipesContextInjector:
     return GivenContext(None if folder is None else folder.context_params)
-
-
-def _not_started(name: str, error: Exception) -> JobOutcome:
-    if isinstance(error, JobRefused):
-        return JobOutcome("failed", FailureKind.REFUSED, str(error), name)
-    return JobOutcome("lost", FailureKind.NODE_FAILED, f"before the job started: {error}", name)

@@ -1,7 +1,8 @@
 """A run's folder on the shared file system: what the payload gets and what it leaves.
 
 ``<work dir>/<submission id>/`` holds context.json and messages.jsonl (Dagster Pipes), job.json and
-job_main.py (the program around the payload), and what that writes: status.jsonl, run.log,
+job_main.py (the program around the payload), a payload that is one script in ``payload/``, where it
+runs, and what job_main.py writes: status.jsonl, run.log,
 stdout.log, stderr.log. At its end it gets a file ``done`` or ``failed``; after a failure the
 nodes' agents add ``ray/<node id>/`` (see slurm_provider/agent/kept_logs.py).
 """
@@ -10,11 +11,13 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import posixpath
 import shlex
 import tarfile
 from collections.abc import Mapping, Sequence
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 from dagster_glue.scripts import shell_script
@@ -27,8 +30,12 @@ STDERR = "stderr.log"
 STATUS = "status.jsonl"
 RUN_LOG = "run.log"
 RAY_LOGS = "ray"
+JOB = "job.json"
+DIGEST = "digest"
+"""In JOB: which payload it is."""
 
 _CONTEXT = "context.json"
+_PAYLOAD = "payload"
 _TIMEOUT_S = 60.0
 _KEPT_DAYS = {"done": 14, "failed": 60}
 _SILENT_DAYS = 90  # runs without an end, in which nobody has written for so long
@@ -70,14 +77,30 @@ class RunFolder:
         """Where Ray's logs are after a failure; None where no agents keep any."""
         return posixpath.join(self.path, RAY_LOGS) if self._asked else None
 
-    def prepare(self, context_data: Mapping[str, Any], env: Mapping[str, str]) -> None:
-        """Make the folder; ``env`` is for the payload alone, not for Ray's tasks."""
-        main = resources.files("dagster_glue.jobs").joinpath("job_main.py").read_bytes()
+    def prepare(
+        self,
+        context_data: Mapping[str, Any],
+        env: Mapping[str, str],
+        script: str | None = None,
+        *,
+        digest: str = "",
+    ) -> None:
+        """Make the folder; ``env`` is for the payload alone, not for Ray's tasks.
+
+        ``script`` is the path here of a payload that runs in the folder itself; ``digest`` is the
+        payload's, see :mod:`.remains`.
+        """
         content = {
             _CONTEXT: json.dumps(context_data).encode(),
-            "job.json": json.dumps({"env": dict(env)}).encode(),
-            "job_main.py": main,
+            JOB: json.dumps(
+                {"env": dict(env), "cwd": script and _PAYLOAD, DIGEST: digest}
+            ).encode(),
+            "job_main.py": _source("dagster_glue.jobs", "job_main.py"),
+            "memory_kills.py": _source("slurm_provider.agent", "memory_kills.py"),
         }
+        if script is not None:
+            name = posixpath.join(_PAYLOAD, os.path.basename(script))
+            content[name] = Path(script).read_bytes()
         done = self.transport.run(
             ["sh", "-c", shell_script("prepare_run.sh"), "sh", self.path, self._asked or "",
              MESSAGES, STDOUT, STDERR, STATUS, RUN_LOG],
@@ -107,6 +130,10 @@ class RunFolder:
              str(_KEPT_DAYS["done"]), str(_KEPT_DAYS["failed"]), str(_SILENT_DAYS)],
             timeout_s=_TIMEOUT_S,
         )  # fmt: skip
+
+
+def _source(package: str, name: str) -> bytes:
+    return resources.files(package).joinpath(name).read_bytes()
 
 
 def _tar(content: Mapping[str, bytes]) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any, Protocol
 
 from dagster_glue.jobs.client import JobRecord, NoAnswer
@@ -29,6 +30,22 @@ class Ended:
     """Kernel kills for memory in the job's cgroup while the payload ran."""
     time: float
     sizes: dict[str, int] = field(default_factory=dict)
+    was_stopped: bool = False
+    """Whether it was asked to end."""
+
+    @property
+    def succeeded(self) -> bool:
+        """By itself, which Ray can only confirm."""
+        return self.exit_code == 0 and not self.was_stopped
+
+
+class Drained(Enum):
+    """What a look after the job's end has brought."""
+
+    ALL = "all"
+    """Everything was read."""
+    SOME = "some"
+    NOTHING = "nothing"
 
 
 class Source(Protocol):
@@ -46,8 +63,8 @@ class Source(Protocol):
         a glance every ``pause_s``; in seconds."""
         ...
 
-    def drain(self, record: JobRecord | None) -> bool:
-        """A look after the end, as Ray tells it; True once everything was read."""
+    def drain(self, record: JobRecord | None) -> Drained:
+        """A look after the end, as Ray tells it."""
         ...
 
     def finish(self) -> None:
@@ -80,9 +97,11 @@ class FolderSource:
                 self.ended = _ended(values)
         return any(found.values())
 
-    def drain(self, record: JobRecord | None) -> bool:
-        moved = self.look()
-        return not moved and self.ended is not None and self._tail.is_at(self.ended.sizes)
+    def drain(self, record: JobRecord | None) -> Drained:
+        if self.look():
+            return Drained.SOME
+        is_all = self.ended is not None and self._tail.is_at(self.ended.sizes)
+        return Drained.ALL if is_all else Drained.NOTHING
 
     def finish(self) -> None:
         rest = self._messages.flush()
@@ -119,10 +138,10 @@ class LogSource:
         self._next = started + taken_s + max(_LOG_EVERY_S, _LOG_SHARE * taken_s)
         return moved
 
-    def drain(self, record: JobRecord | None) -> bool:
+    def drain(self, record: JobRecord | None) -> Drained:
         """The driver has ended, so its log is complete."""
         self._take(record)
-        return True
+        return Drained.ALL
 
     def finish(self) -> None:
         self._hand_on(self._splitter.flush())
@@ -168,4 +187,5 @@ def _ended(values: dict[str, Any]) -> Ended:
         oom_kills=values["oom_kills"],
         time=values["time"],
         sizes=values["sizes"],
+        was_stopped=values.get("was_stopped", True),  # an earlier version did not say
     )

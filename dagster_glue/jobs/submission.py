@@ -8,11 +8,13 @@ is started anew find the job of the one before.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
 from dagster_glue.jobs.client import JobRecord
 from dagster_glue.jobs.payload import Payload
@@ -50,10 +52,13 @@ def earlier_ids(call: StepCall) -> list[str]:
     ]
 
 
-def payload_digest(payload: Payload, package_uri: str | None) -> str:
-    """Of the code that runs; the context it runs in may well differ between attempts."""
-    parts = [list(payload.command), package_uri or payload.working_dir]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+def payload_digest(
+    payload: Payload, package_uri: str | None, extras: Mapping[str, Any] | None = None
+) -> str:
+    """``CODE-INPUTS``: of the code that runs, and of what it is given."""
+    code = [list(payload.command), package_uri or payload.working_dir]
+    inputs = [dict(extras or {}), dict(payload.env_vars), dict(payload.runtime_env)]
+    return f"{_digest(code)}-{_digest(inputs)}"
 
 
 class Choice(Enum):
@@ -67,20 +72,28 @@ class Choice(Enum):
 
 def choose(record: JobRecord, digest: str, *, is_complete: bool) -> Choice:
     """``is_complete``: the job opened and closed Pipes, as far as can be known."""
-    same = record.metadata.get(DIGEST_KEY) == digest
+    recorded = record.metadata.get(DIGEST_KEY, "")
     if not record.is_terminal:
-        return Choice.ADOPT if same else Choice.REPLACE
+        # Inputs may hold a time or the like, for which no work of hours is thrown away.
+        same_code = recorded.partition("-")[0] == digest.partition("-")[0]
+        return Choice.ADOPT if same_code else Choice.REPLACE
     # A success that the last attempt turned down would be turned down again.
-    adoptable = record.status == "SUCCEEDED" and same and is_complete
+    adoptable = record.status == "SUCCEEDED" and recorded == digest and is_complete
     return Choice.ADOPT if adoptable else Choice.IGNORE
 
 
 def free_id(call: StepCall, taken: Sequence[str]) -> str:
     """The id of this attempt; numbered on where a restarted attempt's job is over already."""
-    wanted = submission_id(call)
-    number = 1
-    name = wanted
-    while name in taken:
-        number += 1
-        name = f"{wanted}-{number}"
-    return name
+    return next(name for name in numbered(submission_id(call)) if name not in taken)
+
+
+def _digest(parts: Any) -> str:
+    text = json.dumps(parts, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def numbered(name: str) -> Iterator[str]:
+    """The name itself, then numbered on."""
+    yield name
+    for number in itertools.count(2):
+        yield f"{name}-{number}"

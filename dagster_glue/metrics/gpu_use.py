@@ -32,8 +32,10 @@ def gpu_figures(usage: Usage) -> GpuFigures:
     unknown = next((use for use in uses if isinstance(use, str)), "")
     if usage.missing and not unknown:
         unknown = f"accounting does not know job {usage.missing[0]}"
+    if usage.gpus.value is None and not unknown:
+        unknown = usage.gpus.why
     if unknown or not jobs:
-        figure = Figure(None, unknown or "no job with GPUs ran")
+        figure = Figure(None, unknown or "no job with GPUs is accounted")
         return GpuFigures(figure, figure, figure)
     known = [use for use in uses if isinstance(use, GpuUse)]
     gpu_s = sum(job.gpus * job.elapsed_s for job in jobs)

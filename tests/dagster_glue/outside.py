@@ -1,7 +1,8 @@
 """A machine outside the Slurm hosts, on a cable of its own, with Dagster's code server on it.
 
 Runs are started and cancelled as the web server does it, by the code server, whose run workers and
-step processes can be killed. The cable can be pulled, which nobody else on the sandbox notices.
+step processes can be killed. The cable can be pulled and the edge node can reboot, which nobody
+else on the sandbox notices.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from dagster._core.workspace.load_target import GrpcServerTarget
 from dagster._grpc.client import DagsterGrpcClient
 
 from sandbox.layout import BRIDGE
-from tests.dagster_glue.edge import ssh_section
+from tests.dagster_glue.own_sshd import OwnSshd
 from tests.sandbox_fixture import ROOT, RunningSandbox, wait_for
 
 _LOCATION = "outside"
@@ -42,18 +43,16 @@ class DagsterMachine:
 
     def __init__(self, sandbox: RunningSandbox, folder: Path, base: str) -> None:
         """``base`` is where its clusters and runs are, on the sandbox."""
-        edge = sandbox.info["edge"]
-        self._ssh_port = edge["ssh_port"]
-        self._edge = edge["address"]
+        self.edge = OwnSshd(sandbox, folder)
         number = 200 + os.getpid() % 50
-        self.address = f"{self._edge.rpartition('.')[0]}.{number}"
+        self.address = f"{self.edge.address.rpartition('.')[0]}.{number}"
         self._cable = f"rsout{os.getpid()}"
         self._home = folder / "dagster-home"
         self._home.mkdir()
         self._home.joinpath("dagster.yaml").write_text(_INSTANCE)
         self._socket = str(folder / "code.sock")
         self._log = folder / "code-server.log"
-        ssh = ssh_section(sandbox)
+        ssh = self.edge.section
         self._env = {
             **os.environ,
             **{f"SLURM_EDGE_NODE_{name.upper()}": str(value) for name, value in ssh.items()},
@@ -70,6 +69,7 @@ class DagsterMachine:
                 start_new_session=True,
             )  # fmt: skip
         try:
+            self.edge.start()
             self._lay_cable()
             wait_for(lambda: os.path.exists(self._socket), 60)
             client = DagsterGrpcClient(socket=self._socket)
@@ -172,19 +172,6 @@ class DagsterMachine:
     def plug(self) -> None:
         _ip(f"link set {self._cable} up")
 
-    def reset_connections(self) -> int:
-        """Kill the edge node's end of each SSH connection from here; how many processes."""
-        ends = ["src", f"{self._edge}:{self._ssh_port}", "dst", self.address]
-        done = subprocess.run(
-            ["ss", "-Htnp", "state", "established", *ends],
-            capture_output=True, text=True, check=True,
-        )  # fmt: skip
-        pids = {int(pid) for pid in re.findall(r"pid=(\d+)", done.stdout)}
-        for pid in pids:
-            with suppress(ProcessLookupError):  # one of a pair ends with the other
-                os.kill(pid, signal.SIGKILL)
-        return len(pids)
-
     # -- inside ----------------------------------------------------------------------------
 
     def _lay_cable(self) -> None:
@@ -202,6 +189,7 @@ class DagsterMachine:
         with suppress(ProcessLookupError):
             os.killpg(self._server.pid, signal.SIGKILL)
         self._server.wait()
+        self.edge.end()
 
     def _run(self, run_id: str) -> dg.DagsterRun:
         run = self.instance.get_run_by_id(run_id)

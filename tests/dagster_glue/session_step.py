@@ -1,14 +1,16 @@
 """A Dagster process of its own that runs one asset in a session: ``python -m … SPEC``.
 
 SPEC is JSON: ``base``, ``session``, ``launcher`` and ``ssh`` are arguments of the resources,
-``work_s`` is how long the payload takes, ``lease_ttl_s`` how long a lease lasts. The last line of
-its output is the asset's metadata.
+``work_s`` is how long the payload takes, ``lease_ttl_s`` how long a lease lasts, and
+``unleased_timeout_s`` how long a cluster of one asset stays without one. The last line of its
+output is the asset's metadata.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,6 +18,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +32,9 @@ from dagster_glue import (
     SlurmResource,
     SlurmSessionResource,
     SSHConnectionResource,
+    acquire,
 )
+from dagster_glue.cluster_config import UNLEASED_TIMEOUT_S, ClusterPlan
 from dagster_glue.clusters import lease
 from tests.sandbox_fixture import ROOT
 
@@ -84,14 +89,28 @@ class Step:
     log: Path
 
     def says(self, words: str) -> bool:
-        return words in self.log.read_text(errors="replace")
+        return words in self._text
+
+    def cluster_id(self) -> str:
+        """As its log tells it."""
+        found = re.search(r"Cluster (\S+): Ray runs|Cluster (\S+) of .* is warm", self._text)
+        assert found, self._text
+        return found[1] or found[2]
+
+    def run_id(self) -> str:
+        found = re.search(r" - ([0-9a-f-]{36}) - ", self._text)
+        assert found, self._text
+        return found[1]
+
+    @property
+    def _text(self) -> str:
+        return self.log.read_text(errors="replace")
 
     def metadata(self, timeout_s: float = 120) -> dict[str, Any]:
         """When it has succeeded."""
         code = self.process.wait(timeout_s)
-        text = self.log.read_text(errors="replace")
-        assert code == 0, text
-        return dict(json.loads(text.splitlines()[-1]))
+        assert code == 0, self._text
+        return dict(json.loads(self._text.splitlines()[-1]))
 
 
 @contextmanager
@@ -116,5 +135,9 @@ if __name__ == "__main__":
     given = json.loads(sys.argv[1])
     lease.TTL_S = given.get("lease_ttl_s", lease.TTL_S)
     lease._RENEW_S = min(lease._RENEW_S, lease.TTL_S / 4)
+    timeout_s = given.get("unleased_timeout_s", UNLEASED_TIMEOUT_S)
+    acquire.ClusterPlan = partial(  # type: ignore[assignment, misc]
+        ClusterPlan, unleased_timeout_s=timeout_s
+    )
     said = materialize(given)
     print("\n" + json.dumps({name: said[name] for name in ("cluster_id", "slurm_job_ids", "host")}))

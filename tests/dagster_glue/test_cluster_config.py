@@ -8,7 +8,13 @@ import pytest
 from ray.autoscaler._private.util import prepare_config, validate_config
 
 from dagster_glue import BashLauncher, ConfigError, ExecutionMode, RayLauncher, SlurmQueueConfig
-from dagster_glue.cluster_config import UNBOUNDED_WORKERS, ClusterPlan, cluster_config
+from dagster_glue.cluster_config import (
+    UNBOUNDED_WORKERS,
+    ClusterPlan,
+    cluster_config,
+    run_options,
+)
+from dagster_glue.clusters.hetjob import together
 from dagster_glue.launchers import Launcher
 from slurm_provider import bootstrap
 
@@ -61,7 +67,71 @@ def test_bash_payloads_get_a_head_of_the_queue_s_size_and_nothing_else() -> None
 
 def test_bash_payloads_do_not_spread_over_hosts() -> None:
     with pytest.raises(ConfigError, match="runs on one host"):
-        config(BashLauncher(), SlurmQueueConfig(num_nodes=2))
+        config(BashLauncher(), slurm_opts={"nodes": 2})
+
+
+def test_bash_payloads_stay_below_the_most_workers_that_the_queue_allows() -> None:
+    assert config(BashLauncher(), SlurmQueueConfig(num_nodes=4))["max_workers"] == 0
+
+
+@pytest.mark.parametrize(
+    ("max_workers", "mode", "expected"),
+    [
+        (None, ExecutionMode.SLURM, (0, 2)),
+        (5, ExecutionMode.SLURM, (0, 2)),
+        (5, ExecutionMode.SLURM_HETJOB, (2, 2)),
+    ],
+)
+def test_the_run_s_number_of_nodes_comes_before_those_of_launcher_and_queue(
+    max_workers: int | None, mode: ExecutionMode, expected: tuple[int, int]
+) -> None:
+    made = worker(
+        config(
+            RayLauncher(max_workers=max_workers), SlurmQueueConfig(num_nodes=3),
+            mode=mode, slurm_opts={"num_nodes": 2},
+        )
+    )  # fmt: skip
+    assert (made["min_workers"], made["max_workers"]) == expected
+
+
+def test_a_run_s_number_of_nodes_is_refused_where_components_would_share_it() -> None:
+    launchers = together({"a": RayLauncher(), "b": RayLauncher()})
+    with pytest.raises(ConfigError, match="give min_workers to each launcher"):
+        config(launchers, mode=ExecutionMode.SLURM_HETJOB, slurm_opts={"nodes": 2})
+
+
+@pytest.mark.parametrize(
+    ("requirements", "extra", "expected"),
+    [
+        ({"nodes": 4}, {"num_nodes": 2}, {"nodes": 2}),
+        ({"nodes": 4}, {"cpus": 2}, {"nodes": 4, "cpus-per-task": "2"}),
+        ({"cpus-per-task": 2}, {"cpus": 8}, {"cpus-per-task": "8"}),
+        ({"mem": "4096M"}, {"mem_per_cpu": "1G"}, {"mem-per-cpu": "1G"}),
+        ({"gpus-per-node": 2}, {"gres": "gpu:a100:1"}, {"gres": "gpu:a100:1"}),
+        ({"gpus-per-node": False}, {}, {"gpus-per-node": False}),
+        ({"mem": "1G"}, {"mem": False}, {"mem": False}),
+    ],
+)
+def test_extra_slurm_opts_come_before_resource_requirements_by_whichever_name(
+    requirements: dict[str, Any], extra: dict[str, Any], expected: dict[str, Any]
+) -> None:
+    assert run_options(requirements, extra) == expected
+    assert run_options({}, expected) == expected
+
+
+@pytest.mark.parametrize(
+    ("extra", "words"),
+    [
+        ({"partitoin": "x"}, "closest: 'partition'"),
+        ({"nodes": 1, "num_nodes": 2}, "'nodes' and 'num_nodes' are one option"),
+        ({"cpus": 1, "cpus-per-task": 2}, "are one option"),
+        ({"num_nodes": 0}, "extra_slurm_opts: 0 is not a number of nodes"),
+        ({"mem": "1G", "mem_per_cpu": "1G"}, "exclude each other"),
+    ],
+)
+def test_what_a_run_cannot_ask_for_is_refused(extra: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        run_options({}, extra)
 
 
 def test_options_of_the_run_come_before_launcher_and_queue() -> None:

@@ -5,10 +5,12 @@ Annotations are not postponed here: Dagster refuses a `context` that is annotate
 
 import subprocess
 import sys
+from importlib import resources
 from typing import Any
 
 import dagster as dg
 import pytest
+from dagster_shared.libraries import DagsterLibraryRegistry
 
 from dagster_glue import (
     BashLauncher,
@@ -21,16 +23,48 @@ from dagster_glue import (
     SlurmRunConfig,
     SlurmSessionResource,
     SSHConnectionResource,
+    __version__,
 )
 
+# As a code location is loaded: resources made from the environment, definitions checked.
+LOADED = """
+import sys
+import dagster as dg
+from dagster_glue import *
 
-def test_importing_the_package_imports_nothing_heavy() -> None:
-    code = (
-        "import sys, dagster_glue; "
-        "print([n for n in ('ray', 'paramiko', 'matplotlib', 'numpy') if n in sys.modules])"
+@dg.asset
+def train(compute: ComputeResource): ...
+
+compute = ComputeResource(
+    mode="slurm-session",
+    slurm=SlurmResource(
+        ssh=SSHConnectionResource.from_env().with_otp_callback(lambda question: "123456"),
+        queue=SlurmQueueConfig(partition=dg.EnvVar("SLURM_PARTITION"), time_limit="01:00:00"),
+    ),
+    default_launcher=RayLauncher(
+        num_gpus_per_node=1, working_dir=".", runtime_env={"pip": ["x"]}, slurm_opts={"mem": "1G"}
+    ),
+    session=SlurmSessionResource(name="training"),
+    packing=PackConfig(lock_file="uv.lock"),
+)
+dg.Definitions.validate_loadable(dg.Definitions(
+    assets=[train], resources={"compute": compute, "bash": ComputeResource(mode="local")},
+    sensors=[build_reap_sensor("compute")],
+))
+print([name for name in ("ray", "paramiko", "matplotlib", "numpy") if name in sys.modules])
+"""
+
+
+def test_loading_a_code_location_imports_nothing_heavy() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", LOADED], capture_output=True, text=True, timeout=60
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert (done.stdout.strip(), done.returncode) == ("[]", 0), done.stderr
+
+
+def test_dagster_knows_the_library_and_type_checkers_its_types() -> None:
+    assert DagsterLibraryRegistry.get()["dagster-glue"] == __version__
+    assert resources.files("dagster_glue").joinpath("py.typed").is_file()
 
 
 def test_definitions_with_variables_are_loadable_without_their_values() -> None:

@@ -7,16 +7,33 @@ import socket
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
+import ray
 
-from dagster_glue import ClusterInfo, ComputeResource, ConfigError, ExecutionMode, RayLauncher
+from dagster_glue import (
+    BashLauncher,
+    ClusterInfo,
+    ComputeResource,
+    ConfigError,
+    ExecutionMode,
+    Launcher,
+    RayLauncher,
+)
 from dagster_glue.acquire import local_options
 from dagster_glue.clusters.local import LocalCluster
 from tests.dagster_glue.assets import failure_of, metadata_of, plain, train_model
 from tests.dagster_glue.payloads import write_payloads
 
+OF_AN_OP = """
+import sys
+from dagster_pipes import open_dagster_pipes
+
+with open_dagster_pipes() as pipes:
+    pipes.report_custom_message(sys.argv[1:])
+"""
 DEFAULT = RayLauncher(num_cpus_per_node=1, num_gpus_per_node=2, object_store_memory_gb=0.1)
 
 
@@ -51,7 +68,7 @@ def test_ray_and_bash_assets_run_on_one_runtime(
     assert {trained["cluster_id"], said["cluster_id"]} == {runtime.cluster_id}
     assert Path(trained["run_log"]).is_file()
     words = f"RayLauncher.ray_version is 2.9.3, the Ray of cluster {runtime.cluster_id} is"
-    assert words in capfd.readouterr().err
+    assert f"{words} {ray.__version__}: change one of the two" in capfd.readouterr().err
 
 
 def test_a_payload_s_exception_fails_the_step_with_its_kind_and_traceback(
@@ -63,6 +80,40 @@ def test_a_payload_s_exception_fails_the_step_with_its_kind_and_traceback(
     assert failure.description.startswith("[payload]")
     assert "ValueError: no such luck" in failure.description
     assert {"cluster_id", "ray_submission_id", "run_log"} <= failure.metadata.keys()
+
+
+def test_a_payload_that_leaves_pipes_open_is_a_failure_unless_that_was_asked_for(
+    compute: ComputeResource,
+) -> None:
+    result = dg.materialize([plain("leave")], resources={"compute": compute}, raise_on_error=False)
+    failure = failure_of(result, "plain")
+    assert failure.metadata["failure_kind"].value == "payload"
+    assert "the Ray job succeeded, but it did not close Dagster Pipes" in str(failure.description)
+    lenient = ComputeResource(mode="local", default_launcher=DEFAULT, strict=False)
+    assert dg.materialize([plain("leave")], resources={"compute": lenient}).success
+
+
+def test_each_op_of_a_job_runs_payloads_with_launchers_of_its_own(
+    compute: ComputeResource, tmp_path: Path
+) -> None:
+    (tmp_path / "op.py").write_text(OF_AN_OP)
+
+    def step(name: str, launcher: Launcher) -> dg.OpDefinition:
+        @dg.op(name=name, required_resource_keys={"compute"})
+        def run(context) -> Any:  # type: ignore[no-untyped-def]  # Dagster refuses its text
+            done = context.resources.compute.run(context, f"op.py {name}", launcher=launcher)
+            return list(done.get_custom_messages())
+
+        return run
+
+    @dg.job(resource_defs={"compute": compute})
+    def both() -> None:
+        step("plain", BashLauncher())()
+        step("on_ray", DEFAULT)()
+
+    result = both.execute_in_process()
+    assert result.output_for_node("plain") == [["plain"]]
+    assert result.output_for_node("on_ray") == [["on_ray"]]
 
 
 def test_another_ray_is_an_error_where_that_was_asked_for(compute: ComputeResource) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -38,6 +39,7 @@ def compute(
         "KNOWN_HOSTS": info["known_hosts"],
     }.items():
         monkeypatch.setenv(f"SLURM_EDGE_NODE_{name}", value)
+    monkeypatch.setenv("SLURM_DEPLOYMENT_BASE_PATH", BASE)
     write_payloads(tmp_path)
     monkeypatch.chdir(tmp_path)
     made = ComputeResource(
@@ -45,7 +47,6 @@ def compute(
         slurm=SlurmResource(
             ssh=SSHConnectionResource.from_env(prefix="SLURM_EDGE_NODE_"),
             queue=SlurmQueueConfig(partition="compute", time_limit="00:10:00", mem="1500M"),
-            remote_base=BASE,
         ),
         default_launcher=RayLauncher(num_cpus_per_node=1),
     )
@@ -82,6 +83,14 @@ def test_tasks_run_on_workers_that_slurm_gave_for_them_and_nothing_stays(
     assert len(said["slurm_job_ids"]) in (2, 3)  # the head, and one or both workers
     assert said["slurm_gpus"] == len(said["slurm_job_ids"]) - 1
     assert said["slurm_node_hours"] > 0
+    assert 0 < said["slurm_cpu_efficiency_percent"] < 200
+    assert 10 < said["slurm_elapsed_s"] < 300
+    assert said["slurm_cpu_hours"] >= said["slurm_node_hours"]
+    assert 0 < said["slurm_gpu_hours"] < said["slurm_cpu_hours"]
+    assert 100 < said["slurm_peak_memory_mib"] <= said["slurm_peak_memory_all_nodes_mib"]
+    assert 0 <= said["slurm_queue_wait_s"] < 60
+    assert set(said["slurm_job_states"]) == set(said["slurm_job_ids"])
+    assert re.fullmatch(r"[0-9a-f]{8}", said["ray_job_id"])
     assert said["ray_workers"].startswith("![workers over time, at most ")
     wait_for(lambda: not jobs_of(sandbox, said["cluster_id"]))
     assert clusters_left(sandbox) == []
@@ -101,5 +110,9 @@ def test_a_bash_payload_is_one_slurm_job_and_its_failure_leaves_none(
         failure.metadata["cluster_id"].value,
     )
     assert isinstance(job_ids, list) and len(job_ids) == 1
+    log, kept = (str(failure.metadata[name].value) for name in ("run_log", "ray_logs"))
+    assert log.startswith(f"{home(sandbox)}/runs/") and kept.startswith(f"{home(sandbox)}/runs/")
+    assert "ValueError: no such luck" in sandbox.run("cat", log).stdout
+    assert sandbox.run("find", kept, "-name", "raylet.out").stdout.count("\n") == 1
     wait_for(lambda: not jobs_of(sandbox, str(cluster_id)))
     assert clusters_left(sandbox) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -10,10 +11,11 @@ import pytest
 from dagster.components.testing import create_defs_folder_sandbox
 
 import dagster_glue
-from dagster_glue.packing import PackConfig
 
 DOCS = Path(__file__).parents[2] / "docs"
-NAMES = {**vars(dagster_glue), "PackConfig": PackConfig}
+# What users of dagster-slurm 1.22.0 may have in code: its exports, their fields and methods without
+# those for its own use, and the environment variables that it reads.
+PEER = json.loads((Path(__file__).parent / "dagster_slurm_1_22_names.json").read_text())
 
 
 def blocks(language: str) -> list[str]:
@@ -55,9 +57,23 @@ def test_the_names_of_the_page_for_dagster_slurm_s_users_are_there() -> None:
     missing = [
         f"{owner}.{name}"
         for owner, name in sorted(named)
-        if name not in NAMES[owner].model_fields and not hasattr(NAMES[owner], name)
+        if name not in getattr(dagster_glue, owner).model_fields
+        and not hasattr(getattr(dagster_glue, owner), name)
     ]
     assert missing == []
+
+
+@pytest.mark.parametrize("owner", [*PEER["classes"], "others", "variables"])
+def test_no_name_of_dagster_slurm_is_forgotten(owner: str) -> None:
+    page = (DOCS / "from-dagster-slurm.md").read_text()
+    named = page
+    if PEER["classes"].get(owner):  # what it has, in its own section
+        section = re.search(rf"^#+ {owner}\n(.*?)(?=^#)", page, re.DOTALL | re.MULTILINE)
+        assert section is not None
+        named = section[1]
+    wanted = PEER["classes"].get(owner) or PEER.get(owner) or [owner]
+    words = set(re.findall(r"\w+", " ".join(re.findall(r"`[^`]+`", named))))
+    assert [name for name in wanted if name not in words] == []
 
 
 def test_the_metadata_that_the_page_names_is_reported() -> None:

@@ -1,15 +1,9 @@
 from __future__ import annotations
 
-from typing import Any
-
 import dagster as dg
-import pytest
 
-from dagster_glue.ending import Ending, telling_the_kind
-from dagster_glue.environment.base import EnvironmentFailed
+from dagster_glue.ending import Ending
 from dagster_glue.jobs.outcome import FailureKind, JobOutcome
-from slurm_provider.errors import ClusterError
-from slurm_provider.slurm import SlurmRefused
 
 
 def kept_in_attempts(
@@ -49,20 +43,3 @@ def test_a_cluster_that_is_not_well_is_not_kept() -> None:
 def test_a_retry_that_is_hours_away_keeps_no_cluster() -> None:
     policy = dg.RetryPolicy(max_retries=1, delay=7200)
     assert kept_in_attempts(FailureKind.PAYLOAD, policy, fails=False) == [False]
-
-
-@pytest.mark.parametrize(
-    ("error", "kind"),
-    [(SlurmRefused("no such partition"), "refused"), (EnvironmentFailed("no lock"), "environment")],
-)
-def test_what_keeps_a_payload_from_a_cluster_has_a_kind(error: Exception, kind: str) -> None:
-    with pytest.raises(dg.Failure) as raised, telling_the_kind():
-        raise error
-    metadata: Any = raised.value.metadata
-    assert metadata["failure_kind"].value == kind
-    assert str(error) in str(raised.value.description)
-
-
-def test_other_errors_stay_as_they_are() -> None:
-    with pytest.raises(ClusterError), telling_the_kind():
-        raise ClusterError("not now")

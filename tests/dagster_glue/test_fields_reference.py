@@ -7,6 +7,7 @@ from dagster_glue.reference import fields_table, with_tables
 
 TABLES = (
     "ComputeResource",
+    "PackConfig",
     "RayLauncher",
     "RayPayloadComponent",
     "SSHConnectionResource",

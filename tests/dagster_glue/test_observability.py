@@ -22,6 +22,7 @@ from dagster_glue import (
     SlurmResource,
     SSHConnectionResource,
 )
+from tests.dagster_glue.assets import failure_of
 from tests.dagster_glue.edge import ssh_section
 from tests.e2e.dashboard import Links
 from tests.sandbox_fixture import ROOT, RunningSandbox, wait_for
@@ -73,8 +74,11 @@ compute = ComputeResource(
         queue=SlurmQueueConfig(partition="compute", time_limit="00:10:00", mem="1G"),
         remote_base=os.environ["BASE"],
     ),
-    default_launcher=RayLauncher(num_cpus_per_node=1, head_mem="1500M", max_workers=1),
+    default_launcher=RayLauncher(
+        num_cpus_per_node=1, head_mem="1500M", max_workers=1, idle_timeout=8
+    ),
     all_worker_logs=True,
+    log_events=True,
 )
 if __name__ == "__main__":
     instance = dg.DagsterInstance.get()
@@ -132,6 +136,10 @@ class Run:
             (run,) = instance.get_runs()
             return list(instance.all_logs(run.run_id))
 
+    def events_lines(self) -> set[str]:
+        """Every line of every event."""
+        return {line for event in self.events() for line in event.user_message.splitlines()}
+
     def failure(self) -> dict[str, Any]:
         """The metadata of the step's failure, once the process has ended."""
         self.process.wait(120)
@@ -175,6 +183,7 @@ def test_output_and_dashboard_are_there_while_it_runs_and_logs_when_it_failed(
     # Each of the three, where Ray by itself would show one and "repeated 2x".
     wait_for(lambda: run.compute_log("out").count("a worker's line") == 3)
     assert "repeated" not in run.compute_log("out")
+    wait_for(lambda: {"driver: on its way", "driver: no harm done"} <= run.events_lines())
 
     (said,) = [e.user_message for e in run.events() if "Ray's dashboard" in e.user_message]
     command = shlex.split(said.partition(": ")[2])
@@ -198,10 +207,11 @@ def test_output_and_dashboard_are_there_while_it_runs_and_logs_when_it_failed(
     assert sum(path.stat().st_size for path in ray_logs.rglob("*")) < 20 << 20
 
 
-def test_a_sessions_cluster_goes_on_after_a_failure_and_still_its_logs_are_kept(
+def test_a_sessions_head_goes_on_after_a_failure_and_still_the_logs_of_all_are_kept(
     sandbox: RunningSandbox, start_run: Callable[[str], Run]
 ) -> None:
     run = start_run("slurm-session")
+    compute = compute_of(sandbox, run.base, "slurm-session")
     try:
         run.wait_for_output("out", "driver: on its way")
         run.go.touch()
@@ -213,8 +223,10 @@ def test_a_sessions_cluster_goes_on_after_a_failure_and_still_its_logs_are_kept(
         command = shlex.split(metadata["ray_dashboard"].strip("`"))
         with contextlib.closing(Links(*command[2:])) as links:
             assert jobs_seen_through(links.wait_for(0)) == 1
+        # Nobody needs the worker any more.
+        wait_for(lambda: [j.kind for c in compute.clusters() for j in c.slurm_jobs] == ["head"], 40)
     finally:
-        compute_of(sandbox, run.base, "slurm-session").cleanup_cluster(cluster_of(run))
+        compute.cleanup_cluster(cluster_of(run))
 
 
 def cluster_of(run: Run) -> str:
@@ -237,9 +249,9 @@ def test_the_log_of_a_cluster_that_never_came_up_is_kept(
     monkeypatch.chdir(tmp_path)
     try:
         result = dg.materialize([doomed], resources={"compute": compute}, raise_on_error=False)
-        data = result.failure_data_for_node("doomed")
-        assert data is not None
-        said = str(data.error_display_string)
+        failure = failure_of(result, "doomed")
+        assert failure.metadata["failure_kind"].value == "unknown"
+        said = str(failure.description)
         (log,) = set(re.findall(r"/\S+/logs?/\S+\.log|/\S+/run\.log", said))
         assert "Error: No such option" in said
         assert "Error: No such option" in Path(log).read_text()

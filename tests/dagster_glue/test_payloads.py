@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -42,26 +44,71 @@ def test_files_of_the_asset_and_of_the_launchpad_are_uploaded(tmp_path: Path) ->
     assert sorted(payload.files) == ["a.csv", "b.csv", "run.py"]
 
 
-def test_a_payload_that_is_there_already_is_not_looked_for_here() -> None:
-    config = SlurmRunConfig(remote_payload_path="/apps/train.py")
-    payload = plan("train.py --epochs 3", None, config)
-    assert payload.command == ("python", "/apps/train.py", "--epochs", "3")
-    assert payload.files == {}
+@pytest.mark.parametrize(
+    ("payload_path", "command"),
+    [
+        ("train.py --epochs 3", ("python", "/apps/train.py", "--epochs", "3")),
+        ("python train.py --epochs 3", ("python", "/apps/train.py", "--epochs", "3")),
+        ("python3.11 -X dev -u train.py 'a b'",
+         ("python3.11", "-X", "dev", "-u", "/apps/train.py", "a b")),
+        ("python /home/me/train.py", ("python", "/apps/train.py")),
+    ],
+)  # fmt: skip
+def test_a_payload_that_is_there_already_is_not_looked_for_here(
+    payload_path: str, command: tuple[str, ...]
+) -> None:
+    payload = plan(payload_path, None, SlurmRunConfig(remote_payload_path="/apps/train.py"))
+    assert (payload.command, payload.files) == (command, {})
 
 
-def test_a_payload_is_in_the_environment_s_folder_for_scripts_unless_told_otherwise() -> None:
-    config = SlurmRunConfig(skip_payload_upload=True)
-    payload = plan("scripts/train.py", None, config, pre_deployed_env_path="/envs/prod")
-    assert payload.command == ("python", "/envs/prod/scripts/train.py")
+def test_the_path_over_there_may_take_the_place_of_one_with_blanks_here(tmp_path: Path) -> None:
+    script = tmp_path / "my train.py"
+    script.touch()
+    payload = plan(str(script), None, SlurmRunConfig(remote_payload_path="/apps/train.py"))
+    assert payload.command == ("python", "/apps/train.py")
+
+
+def test_a_path_below_the_home_folder_is_found_over_there(tmp_path: Path) -> None:
+    (tmp_path / "app's").mkdir()
+    (tmp_path / "app's" / "train.py").write_text("import sys; print(sys.flags.utf8_mode, sys.argv)")
+    config = SlurmRunConfig(remote_payload_path="~/app's/train.py")
+    payload = plan("python -X utf8 train.py --name 'a b' '$HOME'", None, config)
+    done = subprocess.run(
+        payload.command, env={**os.environ, "HOME": str(tmp_path)}, capture_output=True, text=True
+    )
+    script = f"{tmp_path}/app's/train.py"
+    assert done.stdout == f"1 {[script, '--name', 'a b', '$HOME']}\n"
 
 
 @pytest.mark.parametrize(
-    ("config", "words"),
+    ("payload_path", "pre_deployed", "command"),
     [
-        (SlurmRunConfig(skip_payload_upload=True), "nobody says where"),
-        (SlurmRunConfig(remote_payload_path="train.py"), "not an absolute path"),
+        ("scripts/train.py", "/envs/prod", ("python", "/envs/prod/scripts/train.py")),
+        ("python train.py -x", "/envs/prod/", ("python", "/envs/prod/scripts/train.py", "-x")),
+        ("python -m train.entry -x", "/envs/prod", ("python", "-m", "train.entry", "-x")),
+        ("python -m train.entry", None, ("python", "-m", "train.entry")),
+        ("train.py", "~/prod",
+         ("sh", "-c", 'exec python "$HOME/$0" "$@"', "prod/scripts/train.py")),
+    ],
+)  # fmt: skip
+def test_a_payload_is_in_the_environment_s_folder_for_scripts_unless_told_otherwise(
+    payload_path: str, pre_deployed: str | None, command: tuple[str, ...]
+) -> None:
+    config = SlurmRunConfig(skip_payload_upload=True)
+    payload = plan(payload_path, None, config, pre_deployed_env_path=pre_deployed)
+    assert (payload.command, payload.files) == (command, {})
+
+
+@pytest.mark.parametrize(
+    ("payload_path", "config", "words"),
+    [
+        ("train.py", SlurmRunConfig(skip_payload_upload=True), "nobody says where"),
+        ("train.py", SlurmRunConfig(remote_payload_path="train.py"), "must be absolute"),
+        ("python -m train", SlurmRunConfig(remote_payload_path="/a/b.py"), "runs no script"),
     ],
 )
-def test_a_payload_that_is_nowhere_is_refused(config: SlurmRunConfig, words: str) -> None:
+def test_a_payload_that_is_nowhere_is_refused(
+    payload_path: str, config: SlurmRunConfig, words: str
+) -> None:
     with pytest.raises(ConfigError, match=words):
-        plan("train.py", None, config)
+        plan(payload_path, None, config)

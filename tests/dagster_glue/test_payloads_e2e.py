@@ -18,6 +18,8 @@ from dagster_glue import (
     SlurmSessionResource,
     SSHConnectionResource,
 )
+from dagster_glue.clusters.place import place_of
+from sandbox import cgroups
 from tests.dagster_glue.assets import failure_of, metadata_of
 from tests.dagster_glue.edge import ssh_section
 from tests.sandbox_fixture import RunningSandbox
@@ -82,6 +84,22 @@ with open_dagster_pipes() as pipes:
         pipes.report_custom_message(i)
     ray.get(talk)
     noise.join()
+"""
+EXPECTED = [*(str(i) * 5_000_000 for i in range(3)), *range(10_000)]
+HOG = """
+import sys
+
+import ray
+from dagster_pipes import open_dagster_pipes
+
+
+def hog():
+    return len(b"x" * (3 << 30))
+
+
+with open_dagster_pipes():
+    ray.init(address="auto")
+    hog() if sys.argv[1] == "driver" else ray.get(ray.remote(max_retries=0)(hog).remote())
 """
 # Fails, then succeeds without a word, then succeeds.
 THIRD_TIME = """
@@ -201,9 +219,8 @@ def test_no_message_is_lost_among_large_ones_many_bars_and_chatty_workers(
 
     assert dg.materialize(assets).success
 
-    expected = [*(str(i) * 5_000_000 for i in range(3)), *range(10_000)]
     for each in assets:
-        assert each.messages == expected
+        assert each.messages == EXPECTED
 
 
 def test_memory_and_missing_packages_are_told_apart_from_a_mistake_of_the_payload(
@@ -223,6 +240,43 @@ def test_memory_and_missing_packages_are_told_apart_from_a_mistake_of_the_payloa
     assert "MemoryError" in str(memory.description)
     assert module.metadata["failure_kind"].value == "environment"
     assert "No module named 'no_such_module'" in str(module.description)
+
+
+def test_where_no_files_are_shared_the_job_s_log_brings_all_messages(
+    site: SlurmResource, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "many.py").write_text(MANY)
+    (made,) = compute_of(site, "slurm-session").clusters()
+    handle = place_of(site).handle(made.cluster_id)
+    tunnel = handle.dashboard()
+    try:
+        monkeypatch.setenv("RAY_AUTH_TOKEN", str(handle.token()))
+        # Known by an address alone, so Dagster knows of no folder there.
+        launcher = RayLauncher(ray_address=f"http://127.0.0.1:{tunnel.port}")
+        many = asset("many", compute_of(site, "slurm"), "many.py", launcher=launcher)
+        result = dg.materialize([many])
+    finally:
+        tunnel.close()
+    assert many.messages == EXPECTED
+    assert "run_log" not in metadata_of(result, "many")
+
+
+def test_what_the_kernel_kills_for_memory_is_told_so_be_it_the_driver_or_a_task(
+    site: SlurmResource, folder: Path, sandbox: RunningSandbox
+) -> None:
+    if sandbox.info["proctrack"] != "cgroup" or not cgroups.can_limit_memory():
+        pytest.skip("without memory cgroups Slurm enforces no limit here")
+    (folder / "hog.py").write_text(HOG)
+    compute = compute_of(site, "slurm-session")
+    assets = [asset(name, compute, f"hog.py {name}") for name in ("driver", "task")]
+
+    result = dg.materialize(assets, raise_on_error=False)
+
+    driver, task = (failure_of(result, name) for name in ("driver", "task"))
+    assert driver.metadata["failure_kind"].value == "out_of_memory"
+    assert "the kernel killed 1 of its processes for memory" in str(driver.description)
+    assert task.metadata["failure_kind"].value == "out_of_memory"
+    assert "the kernel killed processes for memory on node " in str(task.description)
 
 
 def test_retries_go_on_with_the_warm_cluster_until_one_succeeds(

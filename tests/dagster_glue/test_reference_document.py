@@ -119,6 +119,7 @@ def test_the_blocks_run_as_they_are_and_the_second_asset_finds_the_cluster_warm(
     assert f"Cluster {first['cluster_id']} of session session is warm" in done.stderr
     assert second["slurm_elapsed_s"] < first["slurm_elapsed_s"]
     assert "Launching Ray jobs..." in done.stderr
+    assert "RayLauncher.ray_version is 2.9.3, the Ray of cluster" in done.stderr
 
     # The head has no GPU, so the tasks, which need one each, ran on workers that Ray asked for.
     queue = sandbox.run("squeue", "-h", "--states=all", "-o", "%i %j %N").stdout.splitlines()

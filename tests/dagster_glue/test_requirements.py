@@ -28,6 +28,8 @@ def test_no_gpus_turn_the_launcher_s_off() -> None:
         ({"cpu": 1}, "closest: cpus"),
         ({"cpus": "many"}, "'many' is not a number"),
         ({"cpus": 1.5}, "not a whole number"),
+        ({"cpus": 0}, "0 is not a number of cpus"),
+        ({"nodes": 0}, "0 is not a number of nodes"),
         ({"framework": "spark"}, "'spark' does not fit"),
         ({"framework": "ray"}, "does not fit BashLauncher"),
     ],

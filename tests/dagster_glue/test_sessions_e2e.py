@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -45,9 +46,14 @@ def cluster(compute: ComputeResource, cluster_id: str) -> ClusterInfo | None:
     return {each.cluster_id: each for each in compute.clusters()}.get(cluster_id)
 
 
-def heads(sandbox: RunningSandbox, session: str) -> list[str]:
+def jobs(sandbox: RunningSandbox, cluster_id: str) -> list[str]:
+    """The names of its jobs; of several clusters by how their ids begin."""
     queue = sandbox.run("squeue", "-h", "-o", "%j").stdout.split()
-    return [name for name in queue if name.startswith(f"ray:{session}-") and ":head:" in name]
+    return [name for name in queue if name.startswith(f"ray:{cluster_id}")]
+
+
+def heads(sandbox: RunningSandbox, session: str) -> list[str]:
+    return [name for name in jobs(sandbox, f"{session}-") if ":head:" in name]
 
 
 @pytest.fixture(scope="module")
@@ -96,25 +102,38 @@ def test_who_asks_for_less_finds_the_larger_cluster_if_reuse_is_enabled(
         assert step.metadata()["cluster_id"] == first["cluster_id"]
 
 
-def test_processes_that_ask_at_once_make_one_cluster_and_a_killed_one_does_not_hold_it(
+def test_processes_that_ask_at_once_make_one_cluster_and_of_killed_ones_only_payloads_go_on(
     spec: dict[str, Any], compute: ComputeResource, sandbox: RunningSandbox, tmp_path: Path
 ) -> None:
+    base = Path(BASE.replace("~", sandbox.info["users"]["user1"]["home"]))
     session = {"name": "twice", "cluster_idle_timeout": 3}
-    asked = {**spec, "session": session, "lease_ttl_s": 8}
+    asked = {**spec, "session": session, "lease_ttl_s": 6, "unleased_timeout_s": 3}
+    lasting = {**asked, "work_s": 20}
     with (
         started(asked, tmp_path / "one") as one,
-        started({**asked, "work_s": 600}, tmp_path / "two") as two,
+        started(lasting, tmp_path / "two") as two,
+        started({**lasting, "mode": "slurm"}, tmp_path / "alone") as alone,
     ):
-        said = one.metadata()
-        wait_for(lambda: two.says("the payload runs"), 60)
+        killed = {}
+        for step in (two, alone):
+            wait_for(lambda step=step: step.says("the payload runs"), 60)
+            killed[step] = step.cluster_id()
+            info = cluster(compute, killed[step])
+            assert info is not None
+            assert info.is_leased
+            os.killpg(step.process.pid, signal.SIGKILL)
+            step.process.wait()
+        assert one.metadata()["cluster_id"] == killed[two]
         assert len(heads(sandbox, "twice")) == 1
-        info = cluster(compute, said["cluster_id"])
-        assert info is not None
-        assert info.is_leased
-        two.process.send_signal(signal.SIGKILL)
-        two.process.wait()
-        wait_for(lambda: cluster(compute, said["cluster_id"]) is None, 60, poll_s=0.5)
-        wait_for(lambda: not heads(sandbox, "twice"))
+
+    for name in killed.values():
+        wait_for(lambda name=name: cluster(compute, name) is None, 60, poll_s=0.5)
+        assert not (base / "clusters" / name).exists()
+        wait_for(lambda name=name: not jobs(sandbox, name))
+    for step in killed:
+        (run,) = (base / "runs").glob(f"{step.run_id()}-*")
+        assert '"exit_code": 0' in (run / "status.jsonl").read_text()
+        assert '"closed"' in (run / "messages.jsonl").read_text()
 
 
 def test_a_cluster_is_ended_by_its_id_and_an_unknown_id_is_refused(

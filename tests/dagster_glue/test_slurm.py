@@ -33,6 +33,12 @@ def test_every_field_becomes_the_sbatch_option_of_its_meaning() -> None:
     }
 
 
+def test_the_other_words_for_memory_and_gpus_are_sbatch_s_too() -> None:
+    queue = SlurmQueueConfig(mem_per_cpu="2G", gres="gpu:a100:2,shard:1", num_nodes=3)
+    assert queue.options() == {"mem-per-cpu": "2G", "gres": "gpu:a100:2,shard:1"}
+    assert queue.num_nodes == 3  # how many workers there may be, not hosts of a job
+
+
 def test_what_is_not_said_is_left_to_the_site() -> None:
     assert SlurmQueueConfig().options() == {}
 
@@ -87,6 +93,11 @@ def test_options_of_a_run_go_by_our_names_and_by_sbatch_s() -> None:
         "mem-per-cpu": "1G",
         "exclusive": False,
     }
+
+
+def test_an_option_by_two_names_is_refused() -> None:
+    with pytest.raises(ConfigError, match="here: 'time_limit' and 'time' are one option"):
+        sbatch_options({"time_limit": "5", "time": "6"}, "here")
 
 
 def test_without_ssh_slurm_is_on_this_machine() -> None:

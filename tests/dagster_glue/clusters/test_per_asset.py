@@ -194,6 +194,37 @@ def test_a_slurm_that_is_away_while_the_head_waits_ends_nothing(
     assert logged[-1] == "Cluster a: Ray runs on n1 (Slurm job 17)"
 
 
+@pytest.mark.parametrize("step", ["request_head", "start_ray", "list_dir", "write_file"])
+def test_an_outage_at_any_step_of_the_making_ends_nothing(
+    fake: type[FakeCluster], monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    owner = fake if hasattr(fake, step) else LocalTransport
+    real, cuts = getattr(owner, step), [SlurmUnavailable("no answer") for _ in range(2)]
+
+    def cut_twice(*arguments: Any, **named: Any) -> Any:
+        if cuts:
+            raise cuts.pop()
+        return real(*arguments, **named)
+
+    monkeypatch.setattr(owner, step, cut_twice)
+    logged: list[str] = []
+    run(logged)
+    assert cuts == []
+    assert logged[-1] == "Cluster a: Ray runs on n1 (Slurm job 17)"
+    assert [cluster.downs for cluster in fake.made] == [1]
+
+
+def test_a_slurm_that_stays_away_is_waited_for_no_longer_than_the_queue(
+    fake: type[FakeCluster], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cut(self: FakeCluster) -> str:
+        raise SlurmUnavailable("no answer")
+
+    monkeypatch.setattr(fake, "request_head", cut)
+    with pytest.raises(ClusterError, match=r"within queue_timeout \(0.05 s\)"):
+        run([], queue_timeout_s=0.05)
+
+
 def test_what_will_not_pass_is_raised(fake: type[FakeCluster]) -> None:
     fake.outages = (TransportError("the host key has changed"),)
     with pytest.raises(TransportError, match="has changed"):

@@ -176,6 +176,26 @@ def test_a_connection_that_is_cut_while_leasing_leaves_no_lease(
     assert list((tmp_path / "clusters" / first.name / "leases").iterdir()) == []
 
 
+def test_a_head_whose_submission_was_cut_off_is_found_by_the_next_look(
+    tmp_path: Path, slurm: SlurmPrograms, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = session(tmp_path)
+    real, answers_lost = RayCluster.request_head, [True]
+
+    def lose_the_answer(cluster: RayCluster) -> str:
+        node_id = real(cluster)
+        if answers_lost and answers_lost.pop():
+            raise TransportError("cut", transient=True)
+        return node_id
+
+    monkeypatch.setattr(RayCluster, "request_head", lose_the_answer)
+    monkeypatch.setattr(_Session, "_is_started", lambda self, held: True)
+    name, lease = asked.obtain(lambda error: False)
+    lease.give_back()
+    assert names(tmp_path) == [name]
+    assert [head["state"] for head in heads(slurm)] == ["PENDING"]
+
+
 def test_logs_that_are_to_be_kept_outlive_their_cluster(
     tmp_path: Path, slurm: SlurmPrograms
 ) -> None:

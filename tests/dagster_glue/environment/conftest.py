@@ -9,12 +9,15 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Callable, Iterator
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
 
 from dagster_glue.environment import EnvironmentFailed
 from dagster_glue.environment.locked import find_uv
+from slurm_provider.config import EnvironmentConfig
+from slurm_provider.fleet.launch import activation
 from tests.sandbox_fixture import RunningSandbox, sandbox
 
 __all__ = ["RunningSandbox", "sandbox"]
@@ -69,6 +72,20 @@ def make_wheel(tmp_path: Path) -> MakeWheel:
         return path
 
     return make
+
+
+def on_a_node(folder: Path, environment: dict[str, str], *command: str) -> str:
+    """Run a command as a job does after activation; ``folder`` is the node's disk."""
+    folder.mkdir(exist_ok=True)
+    unpack = files("slurm_provider").joinpath("job_scripts/unpack.sh")
+    lines = activation(EnvironmentConfig.model_validate(environment), str(unpack))
+    done = subprocess.run(
+        ["bash", "-c", f'{lines}"$@"', "node", *command],
+        env={"PATH": "/usr/bin:/bin", "SLURM_TMPDIR": str(folder), "HOME": str(folder)},
+        capture_output=True, text=True, timeout=60, cwd="/", check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
 
 
 def _digest(text: str) -> str:

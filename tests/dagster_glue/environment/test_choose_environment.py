@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from dagster_glue.environment import (
@@ -37,6 +39,23 @@ def test_else_the_login_shell_counts() -> None:
 def test_several_at_once_are_refused() -> None:
     with pytest.raises(ConfigError, match="pre_deployed_env_path and lock_file"):
         choose_environment(pre_deployed_env_path="/env", lock_file="uv.lock", environ={})
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"conda_prefix": "/c", "pack_task": "pack"}, "pack_task 'pack' is for a pixi project"),
+        ({"lock_file": "uv.lock", "inject": ["a.whl"]}, "inject .* that of lock_file"),
+        ({"pixi_environment": "gpu"}, "for a pixi project, but none is named"),
+        ({"pixi_project": "/p", "pixi_environment": "gpu", "pack_task": "pack"}, "one of the two"),
+        ({"conda_prefix": "/c", "python": "python3.11"}, "what a lock_file is packed for"),
+    ],
+)
+def test_a_detail_of_another_kind_of_environment_is_refused(
+    given: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(ConfigError, match=words):
+        choose_environment(**given, environ={})
 
 
 def test_the_variable_comes_before_pack_platform() -> None:

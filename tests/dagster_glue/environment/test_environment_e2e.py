@@ -8,16 +8,25 @@ import secrets
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 
+import dagster as dg
 import pytest
 import ray
 
-from dagster_glue.environment import LockedEnvironment, PreDeployed
-from slurm_provider.api import RayCluster
+from dagster_glue import (
+    ComputeResource,
+    PackConfig,
+    SlurmQueueConfig,
+    SlurmResource,
+    SSHConnectionResource,
+)
+from dagster_glue.environment import PreDeployed
 from slurm_provider.config import EnvironmentConfig
 from slurm_provider.fleet.launch import activation
 from slurm_provider.transport import Transport
+from tests.dagster_glue.assets import metadata_of
 from tests.dagster_glue.edge import edge_transport, ssh_section
 from tests.dagster_glue.environment.conftest import MakeWheel, RunningSandbox
 from tests.sandbox_fixture import ROOT
@@ -91,50 +100,46 @@ def test_two_processes_at_once_upload_once_and_hosts_unpack_for_themselves(
     assert all(row[1:3] == ["good", "day"] and "/rs-env-" in row[3] for row in rows)
 
 
-def test_ray_runs_on_the_packed_environment(
-    sandbox: RunningSandbox, edge: Transport, base: str, tmp_path: Path
+PAYLOAD = """
+import socket, sys
+from dagster_pipes import open_dagster_pipes
+
+with open_dagster_pipes() as pipes:
+    pipes.report_asset_materialization(
+        metadata={"prefix": sys.prefix, "host": socket.gethostname()})
+"""
+
+
+def test_a_payload_and_its_ray_run_on_the_packed_environment(
+    sandbox: RunningSandbox, base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lock_file = tmp_path / "requirements.txt"
-    lock_file.write_text(f"ray[default]=={ray.__version__}\n")
-    environment = LockedEnvironment(str(lock_file), python=PYTHON).ensure(edge, base, print)
-    cluster = RayCluster(
-        {
-            "cluster_name": f"env-{secrets.token_hex(3)}",
-            "max_workers": 0,
-            "provider": {
-                "type": "external",
-                "module": "slurm_provider.SlurmNodeProvider",
-                "ssh": ssh_section(sandbox),
-                "cluster_dir": f"{base}/cluster",
-                "defaults": {"partition": "compute", "time": "00:05:00", "mem": "1500M"},
-                "environment": environment,
-            },
-            "head_node_type": "head",
-            "available_node_types": {
-                "head": {"node_config": {"cpus-per-task": 1}, "max_workers": 0}
-            },
-            "setup_commands": [],
-            "head_setup_commands": [],
-            "worker_setup_commands": [],
-        }
+    monkeypatch.chdir(tmp_path)
+    Path("payload.py").write_text(PAYLOAD)
+    Path("requirements.txt").write_text(
+        f"ray[default]=={ray.__version__}\ndagster-pipes=={version('dagster-pipes')}\n"
     )
+    compute = ComputeResource(
+        mode="slurm",
+        slurm=SlurmResource(
+            ssh=SSHConnectionResource(**ssh_section(sandbox)),
+            queue=SlurmQueueConfig(partition="compute", time_limit="00:05:00", mem="1500M"),
+            remote_base=base,
+        ),
+        packing=PackConfig(lock_file="requirements.txt", python=PYTHON),
+    )
+
+    @dg.asset
+    def step(context):  # type: ignore[no-untyped-def]  # Dagster refuses its text
+        yield from compute.run(context, "payload.py").get_results()
+
     try:
-        head = cluster.up(print)
-        done = edge.run(
-            ["srun", f"--jobid={head.job_id}", "--overlap", "--ntasks=1", "sh", "-c",
-             'for exe in /proc/[0-9]*/cmdline; do tr "\\0" " " < $exe; echo; done 2> /dev/null'],
-            timeout_s=60,
-        )  # fmt: skip
+        said = metadata_of(dg.materialize([step]), "step")
     finally:
-        cluster.down()
-        cluster.transport.close()
-    programs = [line.split()[0] for line in done.stdout.splitlines() if line]
-    raylets = [path for path in programs if path.endswith("/core/src/ray/raylet/raylet")]
-    unpacked = {
-        match[0] for path in raylets if (match := re.match("/tmp/rs-env-[0-9]+/[^/]+", path))
-    }
-    assert len(unpacked) == 1, done
-    sandbox.run("rm", "-rf", *unpacked, host=head.host)  # 350 MB on the host's own disk
+        for cluster in compute.clusters():
+            compute.cleanup_cluster(cluster.cluster_id)
+    unpacked = re.match(r"/tmp/rs-env-[0-9]+/[^/]+", said["prefix"])
+    assert unpacked, said["prefix"]
+    sandbox.run("rm", "-rf", unpacked[0], host=said["host"])  # 350 MB on the host's own disk
 
 
 def test_a_prefix_that_is_deployed_already_is_found_over_ssh(

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 import sys
-from importlib.resources import files
 from pathlib import Path
 
 import pytest
 
 from dagster_glue.environment import EnvironmentFailed, LockedEnvironment
 from dagster_glue.environment.locked import find_uv
-from slurm_provider.config import EnvironmentConfig
-from slurm_provider.fleet.launch import activation
 from slurm_provider.transport import LocalTransport
-from tests.dagster_glue.environment.conftest import MakeWheel
+from tests.dagster_glue.environment.conftest import MakeWheel, on_a_node
 
 HERE = LocalTransport()
 
@@ -24,20 +22,6 @@ def requirements(folder: Path, *lines: str) -> str:
     path = folder / "requirements.txt"
     path.write_text("\n".join(["--no-index", f"--find-links {folder / 'wheels'}", *lines]))
     return str(path)
-
-
-def on_a_node(folder: Path, environment: dict[str, str], *command: str) -> str:
-    """Run a command as a job does after activation; ``folder`` is the node's disk."""
-    folder.mkdir(exist_ok=True)
-    unpack = files("slurm_provider").joinpath("job_scripts/unpack.sh")
-    lines = activation(EnvironmentConfig.model_validate(environment), str(unpack))
-    done = subprocess.run(
-        ["bash", "-c", f'{lines}"$@"', "node", *command],
-        env={"PATH": "/usr/bin:/bin", "SLURM_TMPDIR": str(folder), "HOME": str(folder)},
-        capture_output=True, text=True, timeout=60, cwd="/", check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
 
 
 @pytest.mark.usefixtures("uv")
@@ -127,3 +111,20 @@ def test_without_uv_the_next_step_is_named(tmp_path: Path, monkeypatch: pytest.M
     locked = LockedEnvironment(str(tmp_path / "requirements.txt"), python="/usr/bin/python3")
     with pytest.raises(EnvironmentFailed, match="pip install uv"):
         locked.ensure(HERE, str(tmp_path / "base"), lambda words: None)
+
+
+@pytest.mark.usefixtures("uv")
+def test_a_pylock_gives_its_packages(
+    tmp_path: Path, make_wheel: MakeWheel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wheel = make_wheel("hello", says="good day")
+    digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
+    (tmp_path / "pylock.cluster.toml").write_text(
+        'lock-version = "1.0"\ncreated-by = "a test"\nrequires-python = ">=3.10"\n'
+        '[[packages]]\nname = "hello"\nversion = "1.0"\n'
+        f'wheels = [{{ path = "wheels/{wheel.name}", hashes = {{ sha256 = "{digest}" }} }}]\n'
+    )
+    monkeypatch.setenv("HOME", str(tmp_path))
+    locked = LockedEnvironment("~/pylock.cluster.toml", python="/usr/bin/python3")
+    environment = locked.ensure(HERE, str(tmp_path / "base"), lambda words: None)
+    assert on_a_node(tmp_path / "n1", environment, "hello").startswith("good day")

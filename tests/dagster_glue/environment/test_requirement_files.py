@@ -86,6 +86,27 @@ def test_a_uv_lock_counts_with_its_project(tmp_path: Path) -> None:
     assert key(top) != before
 
 
+@pytest.mark.parametrize("name", ["pylock.toml", "pylock.gpu.toml"])
+def test_a_pylock_counts_by_its_content(tmp_path: Path, name: str) -> None:
+    top = requirements(tmp_path, 'lock-version = "1.0"\n', name)
+    before = key(top)
+    requirements(tmp_path, 'lock-version = "1.0"\n[[packages]]\n', name)
+    assert (key(top) != before, read_locked(top).unpinned) == (True, ())
+
+
+@pytest.mark.parametrize("line", ["[packages.directory]", 'directory = { path = "." }'])
+def test_own_code_in_a_pylock_is_refused(tmp_path: Path, line: str) -> None:
+    with pytest.raises(EnvironmentFailed, match="folder of own code"):
+        read_locked(requirements(tmp_path, f"[[packages]]\n{line}\n", "pylock.toml"))
+
+
+@pytest.mark.parametrize("name", ["pyproject.toml", "poetry.lock", "Pipfile.lock", "pixi.lock",
+                                  "mypylock.toml", "environment.yml"])  # fmt: skip
+def test_files_of_other_tools_are_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(EnvironmentFailed, match=r"give a uv\.lock, a pylock\.toml"):
+        read_locked(requirements(tmp_path, "", name))
+
+
 def test_a_missing_lock_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(EnvironmentFailed, match=r"gone\.txt.*cannot be read"):
         read_locked(str(tmp_path / "gone.txt"))

@@ -220,6 +220,7 @@ def _materialize(
     extras: dict[str, Any] | None = None,
     instance: dg.DagsterInstance | None = None,
     before: Callable[[dg.AssetExecutionContext], None] = lambda context: None,
+    after: Callable[[FinishedJob], None] = lambda finished: None,
     **payload: Any,
 ) -> Materialized:
     """Run an asset with this payload in this process."""
@@ -237,6 +238,7 @@ def _materialize(
             options=options,
         )
         jobs.append(finished)
+        after(finished)
         failure = finished.failure()
         if failure is not None:
             raise failure

@@ -12,7 +12,7 @@ from dagster_glue.jobs import link as link_module
 from dagster_glue.jobs.client import JobRecord, JobUnknown, NoAnswer
 from dagster_glue.jobs.follow import End, Follower
 from dagster_glue.jobs.link import JobsLink
-from dagster_glue.jobs.source import Ended
+from dagster_glue.jobs.source import Drained, Ended
 from slurm_provider.fleet.ledger import Node
 from slurm_provider.slurm import Job, JobState
 from slurm_provider.transport import TransportError
@@ -31,9 +31,11 @@ class World:
         self.status: Callable[[float], JobRecord] = lambda now: JobRecord("x", "RUNNING")
         self.heads: Callable[[float], list[Node]] = lambda now: []
         self.ended_at: float | None = None
+        self.was_stopped = False
         self.files_fail: Callable[[float], bool] = lambda now: False
         self.cancelled_at = 1e9
         self.drains = 0
+        self.drain_moves: Callable[[float], bool] = lambda now: False
         monkeypatch.setattr(link_module, "JobsApi", lambda connection: self)
 
     # the cluster
@@ -55,7 +57,7 @@ class World:
     def ended(self) -> Ended | None:
         is_over = self.ended_at is not None and self.now >= self.ended_at
         is_over = is_over and not self.files_fail(self.now)
-        return Ended(0, None, 0, 1.0) if is_over else None
+        return Ended(0, None, 0, 1.0, was_stopped=self.was_stopped) if is_over else None
 
     def look(self, wait_s: float = 0.0, pause_s: float = 0.1) -> bool:
         self.now += wait_s
@@ -63,10 +65,12 @@ class World:
             raise TransportError("cut", transient=True)
         return False
 
-    def drain(self, record: JobRecord | None) -> bool:
+    def drain(self, record: JobRecord | None) -> Drained:
         self.look()
         self.drains += 1
-        return self.ended is not None
+        if self.drain_moves(self.now):
+            return Drained.SOME
+        return Drained.ALL if self.ended is not None else Drained.NOTHING
 
     def finish(self) -> None: ...
 
@@ -99,6 +103,18 @@ def silent(now: float) -> JobRecord:
 def head(state: JobState, ended: str | None) -> Node:
     job = Job("7", "7", state, "None", "p", "n1", 1.0, 2.0, 3.0, None, 1, "x")
     return Node("h-1", "t", "head", "l", 0, job=job, ended=ended)
+
+
+def test_the_word_of_a_payload_that_ended_well_comes_before_ray_s(world: World) -> None:
+    world.ended_at = 5.0
+    assert world.follow() == End(JobRecord("x", "RUNNING"))
+    assert world.now < 5.0 + 2.5
+
+
+def test_ray_tells_what_became_of_a_payload_that_was_asked_to_end(world: World) -> None:
+    world.ended_at, world.was_stopped = 5.0, True
+    world.status = lambda now: JobRecord("x", "STOPPED" if now > 9.0 else "RUNNING")
+    assert world.follow() == End(JobRecord("x", "STOPPED"))
 
 
 def test_an_outage_of_an_hour_is_sat_out(world: World) -> None:
@@ -171,7 +187,8 @@ def test_a_cluster_that_is_gone_ends_it(world: World, monkeypatch: pytest.Monkey
         raise ClusterGone("the local Ray runtime has ended")
 
     monkeypatch.setattr(world, "open_jobs", gone)
-    assert world.follow().lost == "the local Ray runtime has ended"
+    end = world.follow()
+    assert (end.lost, end.is_cluster_gone) == ("the local Ray runtime has ended", True)
 
 
 def test_files_are_waited_for_longer_after_a_success_than_after_a_failure(world: World) -> None:
@@ -181,3 +198,21 @@ def test_files_are_waited_for_longer_after_a_success_than_after_a_failure(world:
     world.status = lambda now: JobRecord("x", "FAILED")
     world.follow()
     assert world.now < 10 < 60 < after_success
+
+
+@pytest.mark.parametrize("status", ["SUCCEEDED", "FAILED"])
+def test_what_comes_slowly_after_the_end_is_read_to_its_end(world: World, status: str) -> None:
+    world.status = lambda now: JobRecord("x", status)
+    world.drain_moves = lambda now: now < 400
+    world.ended_at = 400.0
+    world.follow()
+    assert world.drains > 0
+    assert world.now >= 400
+    assert world.ended is not None
+
+
+def test_what_stops_coming_after_the_end_is_waited_for_a_while_from_then_on(world: World) -> None:
+    world.status = lambda now: JobRecord("x", "FAILED")
+    world.drain_moves = lambda now: now < 400
+    world.follow()
+    assert 400 < world.now < 410

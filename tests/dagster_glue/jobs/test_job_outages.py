@@ -15,6 +15,7 @@ import pytest
 from dagster_glue.jobs import launch as launch_module
 from dagster_glue.jobs.client import JobRecord, JobsApi
 from dagster_glue.jobs.follow import Follower
+from dagster_glue.jobs.options import RunOptions
 
 # Prints its own log: noise of all kinds between messages, over some seconds.
 SLOW = """
@@ -156,6 +157,41 @@ def test_a_cancelled_run_stops_its_job(
         made = materialize(cluster, path, instance=instance, before=runs["note"])
         assert not made.result.success
     assert _job(cluster, f"{runs['ids'][0]}-trained-0-0").status == "STOPPED"
+
+
+def test_a_cancel_that_does_not_reach_its_job_is_given_up_in_time_and_says_so(
+    cluster: Any,
+    materialize: Any,
+    script: Callable[..., str],
+    marker: Path,
+    in_the_middle: Callable[..., None],
+    runs: dict[str, Any],
+    tmp_path: Path,
+) -> None:
+    cancelled_at = []
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+
+        def cancel() -> None:
+            instance.report_run_canceling(instance.get_run_by_id(runs["ids"][0]))
+            cluster.proxy.cut()
+            cancelled_at.append(time.monotonic())
+            signal.raise_signal(signal.SIGTERM)
+
+        in_the_middle(cancel)
+        made = materialize(
+            cluster,
+            script(SLOW.format(marker=str(marker))),
+            options=RunOptions(stop_timeout_s=1.0),
+            instance=instance,
+            before=runs["note"],
+        )
+        assert not made.result.success
+        assert time.monotonic() - cancelled_at[0] < 10
+        said = [entry.message for entry in instance.all_logs(runs["ids"][0])]
+    name = f"{runs['ids'][0]}-trained-0-0"
+    assert any(
+        f"{name} on cluster test-cluster has not ended within 1 s" in words for words in said
+    )
 
 
 @pytest.fixture

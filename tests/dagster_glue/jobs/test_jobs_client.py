@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import http.server
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import pytest
 
 from dagster_glue.clusters.base import JobsConnection
-from dagster_glue.jobs.client import AlreadySubmitted, JobsApi, JobUnknown, NoAnswer
+from dagster_glue.jobs.client import AlreadySubmitted, JobRecord, JobsApi, JobUnknown, NoAnswer
 from dagster_glue.jobs.errors import JobRefused
 
 
@@ -17,16 +17,20 @@ class Answers(http.server.ThreadingHTTPServer):
     status = 200
     body = b""
     seen: list[str]
+    others: Mapping[str, tuple[int, bytes]] = {}  # other answers, by how the path begins
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         assert isinstance(self.server, Answers)
         self.server.seen.append(f"{self.path} {self.headers.get('Authorization')}")
-        self.send_response(self.server.status)
-        self.send_header("Content-Length", str(len(self.server.body)))
+        answer = (self.server.status, self.server.body)
+        for begin, other in self.server.others.items():
+            answer = other if self.path.startswith(begin) else answer
+        self.send_response(answer[0])
+        self.send_header("Content-Length", str(len(answer[1])))
         self.end_headers()
-        self.wfile.write(self.server.body)
+        self.wfile.write(answer[1])
 
     do_POST = do_GET
 
@@ -93,3 +97,14 @@ def test_the_environments_proxy_is_left_out_and_the_token_sent(
 
 def test_a_token_does_not_show_in_a_connections_repr() -> None:
     assert "sesame" not in repr(JobsConnection("a", {"x": "sesame"}, print, bool))
+
+
+def test_the_log_comes_another_way_from_a_dashboard_that_its_agents_refuse(
+    api: JobsApi, server: Answers
+) -> None:
+    refusal = b"<AioRpcError ...\n\tstatus = StatusCode.UNAUTHENTICATED\n>"
+    server.others = {
+        "/api/v0/logs/file": (500, refusal),
+        "/api/jobs/x/logs": (200, '{"logs": "gr\u00fc\u00df\\n"}'.encode()),
+    }
+    assert api.log(JobRecord("x", "RUNNING", driver_node_id="n")) == "gr\u00fc\u00df\n".encode()

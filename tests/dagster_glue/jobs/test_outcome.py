@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from dagster_glue.jobs.client import JobRecord
-from dagster_glue.jobs.outcome import Evidence, FailureKind, PipesReport, judge
+from dagster_glue.jobs.outcome import Evidence, FailureKind, PipesReport, judge, lacks_a_cause
 from dagster_glue.jobs.source import Ended
 from slurm_provider.fleet.ledger import Node
 from slurm_provider.slurm import Job, JobState
@@ -16,6 +16,13 @@ CLOSED = PipesReport(has_opened=True, has_closed=True)
 def node(kind: str, state: JobState, *, end_time: float = 200.0) -> Node:
     job = Job("7", "7", state, "None", "p", "n1", 1.0, 2.0, end_time, None, 1, "x")
     return Node(f"{kind}-1", "t", kind, "l", 0, job=job, ended=state.name.lower())
+
+
+def killed_for_memory(at: float) -> Node:
+    """A worker that runs on."""
+    lives = node("worker", JobState.RUNNING)
+    lives.ended, lives.memory_killed_at = None, at
+    return lives
 
 
 def failed(**values: Any) -> JobRecord:
@@ -46,6 +53,25 @@ CASES = [
      Evidence(failed(exit_code=1), ended(1), raised("ray.exceptions.NodeDiedError", "gone"),
               nodes=[node("worker", JobState.PREEMPTED)]),
      FailureKind.PREEMPTED, "Slurm: node worker-1 (job 7) preempted"),
+    ("a worker's process that the kernel killed for memory",
+     Evidence(failed(exit_code=1), ended(1), raised("ray.exceptions.WorkerCrashedError", "died"),
+              nodes=[killed_for_memory(150.0)]),
+     FailureKind.OUT_OF_MEMORY, "for memory on node worker-1 (job 7)"),
+    ("a kill for memory before the job began",
+     Evidence(failed(exit_code=1), ended(1), raised("ray.exceptions.WorkerCrashedError", "died"),
+              nodes=[killed_for_memory(50.0)]),
+     FailureKind.PAYLOAD, "WorkerCrashedError"),
+    ("a mistake, and a kill for memory that Ray made good",
+     Evidence(failed(exit_code=1), ended(1), raised("ValueError", "no"),
+              nodes=[killed_for_memory(150.0)]),
+     FailureKind.PAYLOAD, "ValueError: no"),
+    ("a worker that Slurm ended for memory",
+     Evidence(failed(exit_code=1), ended(1), raised("ray.exceptions.NodeDiedError", "gone"),
+              nodes=[node("worker", JobState.OUT_OF_MEMORY)]),
+     FailureKind.OUT_OF_MEMORY, "Slurm: node worker-1 (job 7) out_of_memory"),
+    ("a head that Slurm ended for memory",
+     Evidence(None, None, CLOSED, lost="gone", nodes=[node("head", JobState.OUT_OF_MEMORY)]),
+     FailureKind.OUT_OF_MEMORY, "gone"),
     ("a worker lost before the job began",
      Evidence(failed(exit_code=1), ended(1), raised("ray.exceptions.NodeDiedError", "gone"),
               nodes=[node("worker", JobState.PREEMPTED, end_time=50.0)]),
@@ -80,6 +106,21 @@ CASES = [
      Evidence(None, ended(143, 15), PipesReport(True, False),
               nodes=[node("head", JobState.TIMEOUT)]),
      FailureKind.WALLTIME, "time limit"),
+    ("the head's time limit, at whose signal the payload ended well",
+     Evidence(None, Ended(0, None, 0, 1.0, was_stopped=True), CLOSED,
+              nodes=[node("head", JobState.TIMEOUT)]),
+     FailureKind.WALLTIME, "exit code 0, after it was asked to end"),
+    ("a head that left",
+     Evidence(None, None, CLOSED, lost="gone", nodes=[node("head", JobState.COMPLETED)]),
+     FailureKind.CLUSTER_ENDED, "gone"),
+    ("a cluster that is no more",
+     Evidence(None, None, CLOSED, lost="the head has left Slurm", is_cluster_gone=True),
+     FailureKind.CLUSTER_ENDED, "has left Slurm"),
+    ("a cluster taken down, whose signal the payload told of",
+     Evidence(None, ended(143, 15), PipesReport(True, False), is_cluster_gone=True),
+     FailureKind.CLUSTER_ENDED, "taken down under the payload"),
+    ("a Ray that was started anew", Evidence(None, None, CLOSED, lost="no longer knows the job"),
+     FailureKind.NODE_FAILED, "no longer knows"),
     ("a signal of the payload's own, and a worker that Ray gave back",
      Evidence(failed(exit_code=143), ended(143, 15), PipesReport(True, False),
               nodes=[node("worker", JobState.CANCELLED)]),
@@ -103,9 +144,28 @@ def test_the_evidence_tells_the_kind(evidence: Evidence, kind: FailureKind, word
     assert words in message
 
 
+@pytest.mark.parametrize(
+    ("exception", "nodes", "lacks"),
+    [
+        ("ray.exceptions.WorkerCrashedError", [], True),
+        ("ray.exceptions.WorkerCrashedError", [killed_for_memory(50.0)], True),
+        ("ray.exceptions.WorkerCrashedError", [killed_for_memory(150.0)], False),
+        ("ray.exceptions.NodeDiedError", [node("worker", JobState.PREEMPTED)], False),
+        ("ValueError", [], False),
+    ],
+)
+def test_a_lost_process_is_asked_for_once_more_where_nothing_tells_why(
+    exception: str, nodes: list[Node], lacks: bool
+) -> None:
+    evidence = Evidence(failed(exit_code=1), ended(1), raised(exception, ""), nodes=nodes)
+    assert lacks_a_cause(evidence) is lacks
+
+
 def test_a_success_is_believed_from_ray_or_from_the_program_around_the_payload() -> None:
     by_ray = Evidence(JobRecord("x", "SUCCEEDED"), None, CLOSED)
     by_file = Evidence(None, ended(0), CLOSED)
+    of_one_gone = Evidence(None, ended(0), CLOSED, is_cluster_gone=True)
+    assert judge(of_one_gone, strict=True)[:2] == ("succeeded", None)
     assert judge(by_ray, strict=True)[:2] == ("succeeded", None)
     assert judge(by_file, strict=True)[:2] == ("succeeded", None)
 

@@ -16,7 +16,7 @@ import pytest
 from dagster_glue.jobs import source as source_module
 from dagster_glue.jobs.output import DriverOutput
 from dagster_glue.jobs.run_folder import RunFolder
-from dagster_glue.jobs.source import FolderSource
+from dagster_glue.jobs.source import Drained, FolderSource
 from dagster_glue.jobs.tail import Tail
 from slurm_provider.transport import Completed, LocalTransport, TransportError
 
@@ -73,7 +73,7 @@ def read_all(folder: RunFolder, transport: LocalTransport) -> tuple[FolderSource
     source = FolderSource(flaky, listener, DriverOutput())  # type: ignore[arg-type]
     for _ in range(2000):
         try:
-            if source.drain(None):
+            if source.drain(None) is Drained.ALL:
                 source.finish()
                 return source, listener
         except TransportError:

@@ -8,7 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from dagster_glue.jobs.client import JobRecord, JobsApi, JobUnknown
 from dagster_glue.jobs.outcome import FailureKind
+from dagster_glue.jobs.run import FinishedJob
 
 # Test modules cannot import conftest under importlib mode; its helpers come as a fixture.
 
@@ -73,6 +77,28 @@ def test_a_script_runs_on_the_cluster_with_its_files_arguments_environment_and_e
     folder = os.path.dirname(made.job.outcome.log_path)
     assert os.stat(folder).st_mode & 0o077 == 0
     assert os.stat(os.path.join(folder, "context.json")).st_mode & 0o077 == 0
+
+
+def test_one_script_runs_in_its_run_folder_without_an_environment_of_ray_s_own(
+    cluster: Any, materialize: Any, script: Callable[..., str]
+) -> None:
+    path = script(
+        """
+        import json, ray
+        from dagster_pipes import open_dagster_pipes
+
+        with open_dagster_pipes() as pipes:
+            ray.init(address="auto")
+            pipes.report_custom_message(json.loads(ray.get_runtime_context().get_runtime_env_string()))
+            open("result.txt", "w").write("kept")
+        """
+    )
+    made = materialize(cluster, path)
+    assert made.result.success, made.failure
+    assert made.messages == [{}]
+    folder = Path(made.job.outcome.log_path).parent / "payload"
+    assert (folder / "result.txt").read_text() == "kept"
+    assert (folder / os.path.basename(path)).read_text() == Path(path).read_text()
 
 
 def test_a_module_runs_in_its_working_dir_which_leaves_out_what_ray_leaves_out(
@@ -172,3 +198,43 @@ def test_retries_relaunch_a_failed_job_and_a_success_that_was_turned_down(
     assert made.messages == ["third time"]
     names = [outcome.submission_id for outcome in (raised, silent, succeeded)]
     assert [name[-4:] for name in names] == ["-0-0", "-0-1", "-0-2"]
+
+
+def test_a_success_is_gone_on_with_though_its_cluster_has_left(
+    cluster: Any,
+    materialize: Any,
+    script: Callable[..., str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    path = script(
+        f"""
+        from dagster_pipes import open_dagster_pipes
+
+        open({str(tmp_path / "ran")!r}, "a").write("once ")
+        with open_dagster_pipes() as pipes:
+            pipes.report_custom_message("hello")
+        """
+    )
+    real, gone = JobsApi.job, set[str]()
+
+    def job(api: JobsApi, submission_id: str) -> JobRecord:
+        if submission_id in gone:
+            raise JobUnknown(submission_id)
+        return real(api, submission_id)
+
+    monkeypatch.setattr(JobsApi, "job", job)
+
+    def fail_once(finished: FinishedJob) -> None:
+        if not gone:
+            gone.add(finished.outcome.submission_id)
+            raise RuntimeError("of the asset's own code")
+
+    made = materialize(cluster, path, retries=1, after=fail_once)
+    assert made.result.success, made.failure
+    assert made.messages == ["hello"]
+    assert (tmp_path / "ran").read_text() == "once "
+    first, second = (finished.outcome for finished in made.jobs)
+    assert (first.was_adopted, second.was_adopted) == (False, True)
+    assert (first.ran_elsewhere, second.ran_elsewhere) == (False, True)
+    assert first.submission_id == second.submission_id

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dagster_glue.jobs.client import JobRecord
+from dagster_glue.jobs.payload import Payload
 from dagster_glue.jobs.submission import (
     DIGEST_KEY,
     Choice,
@@ -13,6 +14,7 @@ from dagster_glue.jobs.submission import (
     choose,
     earlier_ids,
     free_id,
+    payload_digest,
     submission_id,
 )
 
@@ -42,9 +44,17 @@ def test_a_name_that_is_taken_is_numbered_on() -> None:
 
 
 def test_a_retry_adopts_what_runs_or_succeeded_and_relaunches_what_failed() -> None:
-    def choice(status: str, digest: str = "d", is_complete: bool = True) -> Choice:
+    mine = payload_digest(Payload(("a",)), None, {"lr": 1})
+    other = payload_digest(Payload(("b",)), None, {"lr": 1})
+    other_inputs = [
+        payload_digest(Payload(("a",)), None, {"lr": 2}),
+        payload_digest(Payload(("a",), env_vars={"X": "1"}), None, {"lr": 1}),
+        payload_digest(Payload(("a",), runtime_env={"pip": ["x"]}), None, {"lr": 1}),
+    ]
+
+    def choice(status: str, digest: str = mine, is_complete: bool = True) -> Choice:
         record = JobRecord("x", status, metadata={DIGEST_KEY: digest})
-        return choose(record, "d", is_complete=is_complete)
+        return choose(record, mine, is_complete=is_complete)
 
     assert choice("PENDING") is Choice.ADOPT
     assert choice("RUNNING") is Choice.ADOPT
@@ -52,5 +62,8 @@ def test_a_retry_adopts_what_runs_or_succeeded_and_relaunches_what_failed() -> N
     assert choice("FAILED") is Choice.IGNORE
     assert choice("STOPPED") is Choice.IGNORE
     assert choice("SUCCEEDED", is_complete=False) is Choice.IGNORE
-    assert choice("SUCCEEDED", digest="other") is Choice.IGNORE
-    assert choice("RUNNING", digest="other") is Choice.REPLACE
+    assert choice("SUCCEEDED", digest=other) is Choice.IGNORE
+    assert choice("RUNNING", digest=other) is Choice.REPLACE
+    for digest in other_inputs:
+        assert choice("SUCCEEDED", digest=digest) is Choice.IGNORE
+        assert choice("RUNNING", digest=digest) is Choice.ADOPT
