@@ -16,15 +16,20 @@ _TIMEOUT_S = 120.0
 
 
 def measure(_: SandboxUser | None, repeats: int) -> Findings:
-    """CPU time of the autoscaler's loop and of the watcher, and commands per listing and tick."""
+    """CPU time of the autoscaler's loop and of the watcher, and commands per listing and tick.
+
+    The aim is for a tick in which the watcher lists as well, which at most every fifth one is.
+    """
     lines: list[Line] = []
     for size in _SIZES:
         runs = [_run(size) for _ in range(repeats)]
         lines += [
-            Line("e", f"{size:,} nodes: CPU time per tick",
-                 tuple(run["tick_ms"] for run in runs), unit="ms",
+            Line("e", f"{size:,} nodes: CPU time of a tick and a listing",
+                 tuple(run["tick_ms"] + run["listing_ms"] for run in runs), unit="ms",
                  aim_value=_AIM_MS if size == _AIM_AT else None),
-            Line("e", "  CPU time of the watcher's thread per listing",
+            Line("e", "  of it the autoscaler's loop, each tick",
+                 tuple(run["tick_ms"] for run in runs), unit="ms"),
+            Line("e", "  of it the watcher's thread, each listing",
                  tuple(run["listing_ms"] for run in runs), unit="ms"),
             Line("e", "  Slurm commands per listing",
                  tuple(run["commands_per_listing"] for run in runs), unit="", aim_value=1),

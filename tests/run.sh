@@ -31,12 +31,25 @@ if [ "$(id -u)" != 0 ]; then
     echo "The end-to-end tests need root for the sandbox: sudo tests/run.sh e2e"
     exit 1
 fi
+if python -m sandbox status 2> /dev/null | grep -q ' running'; then
+    echo "A sandbox is up, and the end-to-end tests boot their own: python -m sandbox down"
+    exit 1
+fi
+trap 'python -m sandbox down' EXIT
+python -m sandbox down > /dev/null # what an ended run may have left
 # The sandbox itself first, and alone: these tests take it down and boot it again.
 python -m pytest -q -m sandbox tests/sandbox
-python -m pytest -q -m sandbox --ignore tests/sandbox --durations=15
-# The lower bounds of our dependencies, the oldest Ray among them: its reconciler, and a cluster that
-# grows and shrinks.
-oldest=$(bash sandbox/environment.sh oldest . pytest hypothesis -c tests/oldest.txt)
-"$oldest/bin/python" -m pytest -q -m "not sandbox" tests/slurm_provider/reconciler \
-    tests/slurm_provider/fleet tests/slurm_provider/agent tests/slurm_provider/test_*.py
-"$oldest/bin/python" -m pytest -q -m sandbox tests/e2e/test_growth.py
+# Then two test processes on one sandbox, which waits more than it works; it has hosts for both, and
+# tracks processes as on most sites where this machine can.
+tracking=$(python -c 'from sandbox import cgroups; print("cgroup" if cgroups.version() else "linuxproc")')
+python -m sandbox up --hosts 7 --proctrack "$tracking"
+python -m pytest -q -m "sandbox and not alone" -n 2 --dist loadgroup --ignore tests/sandbox --durations=15
+python -m pytest -q -m "sandbox and alone" --ignore tests/sandbox
+# The lower bounds of our dependencies, the oldest Ray among them: the fast tests, without most of
+# those that start a Ray of their own, then a cluster that grows, shrinks and shares hosts.
+oldest=$(bash sandbox/environment.sh oldest '.[dagster]' pytest pytest-xdist hypothesis -c tests/oldest.txt)
+"$oldest/bin/python" -m pytest -q -n 2 -m "not sandbox" tests/slurm_provider tests/dagster_glue \
+    --ignore tests/dagster_glue/jobs --ignore tests/dagster_glue/test_example_project.py
+python -m sandbox up --env "$oldest" # for its users
+"$oldest/bin/python" -m pytest -q -m sandbox tests/e2e/test_growth.py \
+    tests/e2e/test_shared_hosts.py

@@ -10,12 +10,15 @@ import os
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from sandbox import cgroups
 
 ROOT = Path(__file__).parents[1]
 
@@ -65,7 +68,7 @@ def sandbox() -> Iterator[RunningSandbox]:
         pytest.skip("the sandbox needs root")
     was_up = _finished(_sandbox("info", "--json"), check=False).returncode == 0
     # Repairs what an earlier test may have left broken.
-    _finished(_sandbox("up"), timeout_s=600)
+    _finished(_sandbox("up", *([] if was_up else _tracking())), timeout_s=600)
     try:
         info = json.loads(_finished(_sandbox("info", "--json")).stdout)
         yield RunningSandbox(info, is_ours=not was_up)
@@ -81,6 +84,14 @@ def wait_for(condition: Callable[[], Any], timeout_s: float = 20, poll_s: float 
         assert time.monotonic() < deadline, f"not true within {timeout_s} s (last: {value!r})"
         time.sleep(poll_s)
     return value
+
+
+def _tracking() -> list[str]:
+    """Processes are tracked as on most sites, if this machine can."""
+    if cgroups.version() is None:
+        warnings.warn("no cgroups here: the sandbox tracks processes by linuxproc", stacklevel=2)
+        return []
+    return ["--proctrack", "cgroup"]
 
 
 def _sandbox(*argv: str) -> list[str]:

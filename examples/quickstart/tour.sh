@@ -21,7 +21,7 @@ run ray-slurm status "$config"
 
 python watch.py "$config" growth.json &
 watch=$!
-run ray submit "$config" sweep.py -- "$HOME/times.json"
+run ray submit "$config" sweep.py -- "$PWD/times.json"
 echo
 echo "The sweep is over; idle workers leave after a while (idle_timeout_minutes in $config)."
 wait "$watch"

@@ -16,16 +16,20 @@ import subprocess
 import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from slurm_provider.requirements import OLDEST_RAY, version_tuple
 from tests.sandbox_fixture import ROOT, RunningSandbox, wait_for
 
 UP_S = 90
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _RESULT = "RESULT "
+# The head of the oldest Ray alone takes 1 GB, and 0.6 GB with 2.60.
+_HEAD_MEM = "1500M" if version_tuple(metadata.version("ray")) == OLDEST_RAY else "1G"
 Config = dict[str, Any]
 
 
@@ -37,7 +41,7 @@ def node_type(*, cpus: int = 1, mem: str = "1G", max_workers: int = 0, **keys: A
 
 def config(types: Mapping[str, Config] | None = None, **provider: Any) -> Config:
     """A complete YAML but for the name: a head without tasks, workers ``cpu`` or those given."""
-    head = node_type(resources={"CPU": 0})
+    head = node_type(mem=_HEAD_MEM, resources={"CPU": 0})
     if provider.get("head_placement") == "edge":
         head["node_config"] = {}
     workers = types if types is not None else {"cpu": node_type(cpus=2, max_workers=4)}
@@ -257,6 +261,21 @@ class Cluster:
                 if command and (mark in command or mark in (entry / "environ").read_bytes()):
                     found.append(command.replace(b"\0", b" ").decode(errors="replace"))
         return found
+
+    def pid_of(self, program: str) -> int:
+        """The one process of this program in the cluster."""
+        mark = f"{self.dir}/".encode()
+        found = []
+        for entry in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                words = (entry / "cmdline").read_bytes().split(b"\0")
+                if (
+                    os.path.basename(words[0]) == program.encode()
+                    and mark in (entry / "environ").read_bytes()
+                ):
+                    found.append(int(entry.name))
+        (pid,) = found
+        return pid
 
     def temp_dirs(self) -> list[str]:
         """Temporary folders of its nodes on any host."""

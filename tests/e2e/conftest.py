@@ -15,6 +15,11 @@ __all__ = ["sandbox"]
 MakeCluster = Callable[..., Cluster]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The quick start fills three hosts, so it comes before the cluster that others share."""
+    items.sort(key=lambda item: item.path.name != "test_quickstart.py")
+
+
 @pytest.fixture(scope="session")
 def cluster(sandbox: RunningSandbox) -> Iterator[Cluster]:
     """A cluster that is up, for all tests that leave it up.

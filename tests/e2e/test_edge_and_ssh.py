@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 from collections.abc import Iterator
@@ -14,7 +15,8 @@ from tests.e2e.browser import browser
 from tests.e2e.cluster import Cluster, config, node_type
 from tests.e2e.conftest import MakeCluster
 from tests.e2e.dashboard import Links, dashboard, status_of
-from tests.sandbox_fixture import RunningSandbox
+from tests.e2e.terminal import terminal
+from tests.sandbox_fixture import RunningSandbox, wait_for
 
 pytestmark = pytest.mark.sandbox
 
@@ -33,33 +35,40 @@ def ssh_section(sandbox: RunningSandbox, **changes: object) -> dict[str, object]
     }
 
 
-def test_a_head_on_the_edge_node_works_and_leaves_nothing(make_cluster: MakeCluster) -> None:
-    cluster = make_cluster("edge", config(ONE_WORKER, head_placement="edge"))
+@pytest.fixture(scope="module")
+def edge(make_module_cluster: MakeCluster) -> Cluster:
+    """A cluster with its head on the edge node and one worker."""
+    cluster = make_module_cluster("edge", config(ONE_WORKER, head_placement="edge"))
     cluster.up()
-
-    hosts = cluster.ask(_HOSTS)
-    done = cluster.exec("hostname; exit 5", check=False)
-
-    edge = cluster.sandbox.info["edge"]["name"]
-    assert cluster.jobs("head") == {}
-    assert cluster.head()["host"] == edge
-    assert hosts[0] == edge
-    assert hosts[1] in cluster.sandbox.info["hosts"]
-    assert (done.code, edge in done.output) == (5, True)
-    cluster.down()
-    cluster.assert_nothing_is_left()
+    return cluster
 
 
-def test_a_head_on_the_edge_node_restarts_in_place(make_cluster: MakeCluster) -> None:
-    cluster = make_cluster("edge2", config(ONE_WORKER, head_placement="edge"))
-    cluster.up()
-    cluster.wait_for_workers(1)
-    before = cluster.head()
+def test_a_head_on_the_edge_node_works(edge: Cluster) -> None:
+    hosts = edge.ask(_HOSTS)
+    done = edge.exec("hostname; exit 5", check=False)
 
-    cluster.up()
+    name = edge.sandbox.info["edge"]["name"]
+    assert edge.jobs("head") == {}
+    assert edge.head()["host"] == name
+    assert hosts[0] == name
+    assert hosts[1] in edge.sandbox.info["hosts"]
+    assert (done.code, name in done.output) == (5, True)
 
-    assert cluster.head()["node_id"] == before["node_id"]
-    assert cluster.head()["generation"] != before["generation"]
+
+def test_a_head_on_the_edge_node_restarts_in_place(edge: Cluster) -> None:
+    edge.wait_for_workers(1)
+    before = edge.head()
+
+    edge.up()
+
+    assert edge.head()["node_id"] == before["node_id"]
+    assert edge.head()["generation"] != before["generation"]
+
+
+def test_ray_down_from_another_login_node_leaves_nothing(edge: Cluster) -> None:
+    # There its process cannot be seen, only its heartbeat.
+    edge.sandbox.run("ray", "down", "-y", str(edge.yaml), host="n2", timeout_s=90)
+    edge.assert_nothing_is_left()
 
 
 @pytest.fixture(scope="module")
@@ -106,10 +115,78 @@ def test_ray_submit_over_ssh(far: Cluster) -> None:
     assert "far ['x']" in far.ray("submit", "far.py", "--", "x").output
 
 
-def test_the_dashboard_over_ssh(far: Cluster) -> None:
+def test_the_dashboard_and_its_job_api_over_ssh(far: Cluster) -> None:
     with dashboard(far) as port:
         assert status_of(port, "/api/jobs/") == 401
         assert status_of(port, "/api/jobs/", token=far.token()) == 200
+        done = far.run(
+            "env", "RAY_AUTH_MODE=token", f"RAY_AUTH_TOKEN_PATH={far.dir}/token",
+            "ray", "job", "submit", "--address", f"http://127.0.0.1:{port}", "--",
+            "sh", "-c", "echo job on $(hostname)",
+        )  # fmt: skip
+
+    assert f"job on {far.head()['host']}" in done.output
+    assert "succeeded" in done.output
+
+
+def test_a_shell_and_the_autoscalers_log_over_ssh(far: Cluster) -> None:
+    with terminal(far.argv(*far.ray_argv("attach"))) as shell:
+        shell.type("echo $((6*7))-$(hostname)-$(tty | cut -c1-5)\n")
+        shell.wait_for(f"42-{far.head()['host']}-/dev/")
+        shell.type("exit\n")
+        assert shell.wait() == 0
+    with terminal(far.argv(*far.ray_argv("monitor"))) as monitor:
+        monitor.wait_for("instance_manager.py")
+        monitor.type("\x03")
+
+
+def test_the_nodes_and_their_addresses_over_ssh(far: Cluster) -> None:
+    (victim,) = far.wait_for_workers(1)
+    assert far.ray("get-head-ip").output.split()[-1] == far.head()["ip"]
+    assert far.ray("get-worker-ips").output.split()[-1] == victim["address"]
+    wait_for(lambda: "1 cpu" in far.exec("ray status").output, 20)
+
+    done = far.ray("kill-random-node -y")
+
+    assert victim["node_id"] in done.output
+    wait_for(lambda: victim["job_id"] not in far.jobs("worker"), 20)
+    far.wait_for_workers(1)
+
+
+def test_ray_slurm_over_ssh_on_a_cluster_that_is_up(far: Cluster) -> None:
+    yaml, head = str(far.yaml), far.head()
+
+    shown = json.loads(far.run("ray-slurm", "status", yaml, "--json").output)
+    script = far.run("ray-slurm", "script", yaml, "cpu").output
+    log = far.run("ray-slurm", "logs", yaml).output
+    swept = far.run("ray-slurm", "sweep", yaml).output
+
+    assert [node["kind"] for node in shown["nodes"]] == ["head", "worker"]
+    assert shown["head"]["host"] == head["host"]
+    assert "--cpus-per-task=1" in script and "#!/bin" in script
+    assert "Ray runtime started" in log
+    assert "No orphaned jobs" in swept
+
+
+def test_ray_slurm_over_ssh_writes_and_checks_a_configuration(far: Cluster) -> None:
+    settings = ssh_section(far.sandbox)
+    login = far.folder / "laptop" / ".ssh"
+    login.mkdir(parents=True)
+    (login / "config").write_text(
+        f"Host cluster\n  HostName {settings['host']}\n  Port {settings['port']}\n"
+        f"  User user1\n  IdentityFile {settings['key_path']}\n"
+        f"  UserKnownHostsFile {settings['known_hosts']}\n"
+    )
+    elsewhere = ("env", f"HOME={login.parent}", "ray-slurm")
+
+    made = far.run(*elsewhere, "init", "--ssh", "cluster", "-n", far.name, "-o", "made.yaml")
+    done = far.run(*elsewhere, "check", "made.yaml", "--timeout", "60", check=False)
+
+    assert "Next: ray-slurm check made.yaml" in made.output
+    for what in ("configuration", "Slurm", "node type head", "shared folder", "environment",
+                 "submitting from nodes", "ports between nodes"):  # fmt: skip
+        assert f"ok       {what}: " in done.output, done.output
+    assert done.code == 0, done.output
 
 
 def test_a_printed_link_opens_the_dashboard_in_a_browser_and_in_no_other(
@@ -166,8 +243,32 @@ def test_ray_up_again_over_ssh_disturbs_nothing(far: Cluster) -> None:
     assert far.head() == before
 
 
-def test_ray_down_over_ssh_leaves_nothing(sandbox: RunningSandbox, far: Cluster) -> None:
+def test_ray_down_over_ssh_leaves_nothing(far: Cluster) -> None:
     far.down()
+    far.assert_nothing_is_left()
+
+
+def test_a_head_that_may_not_submit_goes_back_to_the_edge_node(far: Cluster) -> None:
+    far.content["provider"].update(
+        head_ssh=ssh_section(far.sandbox),
+        environment={"activate": "export SLURM_CONF=/nowhere"},  # no command of Slurm's works
+    )
+    if far.dir.exists():
+        far.down()
+    far.write()
+
+    far.up()
+
+    far.wait_for_workers(1)
+    assert far.exec("timeout 5 squeue", check=False).code != 0
+
+
+def test_ray_exec_stop_over_ssh_runs_the_command_and_leaves_nothing(far: Cluster) -> None:
+    far.wait_for_workers(1)
+
+    done = far.ray("exec", "--stop", "echo the last words")
+
+    assert "the last words" in done.output
     far.assert_nothing_is_left()
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.e2e.cluster import Cluster, config, node_type
 from tests.e2e.conftest import MakeCluster
-from tests.sandbox_fixture import wait_for
+from tests.sandbox_fixture import RunningSandbox, wait_for
 
 pytestmark = pytest.mark.sandbox
 
@@ -18,36 +18,52 @@ OBSERVED_S = 20
 
 
 @pytest.fixture(scope="module")
-def trouble(make_module_cluster: MakeCluster) -> Iterator[Cluster]:
-    """A head on n1; workers that break, that another host can replace, that stay."""
+def trouble(sandbox: RunningSandbox, make_module_cluster: MakeCluster) -> Iterator[Cluster]:
+    """A head on n1; workers that break, that another host can replace, that stay.
+
+    Where there are hosts enough, one that loses power is nobody else's: Slurm fills the first
+    hosts first, and the last one is that of another test.
+    """
+    hosts = sorted(sandbox.info["hosts"])
+    elsewhere = [*hosts[:-3], hosts[-1]] if len(hosts) > 4 else ["n1"]
     types = {
         "broken": node_type(
             max_workers=2, resources={"broken": 1},
-            worker_setup_commands=["echo no such module; exit 3"],
+            worker_setup_commands=["echo no such $((40+2)) module; exit 3"],
         ),
+        "bare": node_type(max_workers=1, resources={"bare": 1}),
         "away": node_type(
-            max_workers=1, resources={"away": 1}, idle_timeout_s=5, node_config={"exclude": "n1"}
+            max_workers=1, resources={"away": 1}, idle_timeout_s=5,
+            node_config={"exclude": ",".join(elsewhere)},
         ),
         "ends": node_type(max_workers=2, resources={"ends": 1}, idle_timeout_s=5),
     }  # fmt: skip
-    content = config(types)
+    activate = "case $SLURM_JOB_NAME in *:bare:*) PATH=/usr/bin:/bin;; esac"
+    content = config(types, environment={"activate": activate})
     content["available_node_types"]["head"]["node_config"]["nodelist"] = "n1"
     cluster = make_module_cluster("trouble", content)
     cluster.up()
     yield cluster
 
 
-def test_a_broken_worker_is_not_launched_for_ever_and_says_why(trouble: Cluster) -> None:
-    with trouble.asking(_TASKS.format("broken", 2)):
-        state = wait_for(lambda: held_back(trouble).get("broken"), 40)
+def test_broken_workers_are_not_launched_for_ever_and_say_why(trouble: Cluster) -> None:
+    with trouble.asking(_BROKEN):
+        wait_for(lambda: {"broken", "bare"} <= held_back(trouble).keys(), 40)
         began = time.monotonic()
         wait_for(lambda: time.monotonic() - began > OBSERVED_S, OBSERVED_S + 20, poll_s=1)
+        causes = {name: state["cause"] for name, state in held_back(trouble).items()}
         logs = list(trouble.dir.glob("logs/*.log"))
-        log = trouble.monitor_log()
+        told = {
+            "the monitor's log": trouble.monitor_log(),
+            "ray-slurm status": trouble.run("ray-slurm", "status", str(trouble.yaml)).output,
+        }
 
-    assert 2 <= len(logs) - 1 <= 5, logs  # but for the head's
-    assert "exit code 3" in state["cause"]
-    assert "no such module" in log
+    assert 3 <= len(logs) - 1 <= 8, logs  # but for the head's
+    assert "exit code 3" in causes["broken"]
+    assert "there is no 'ray' on PATH" in causes["bare"]
+    for place, text in told.items():
+        assert "no such 42 module" in text, place
+        assert "there is no 'ray' on PATH" in text, place
     assert trouble.exec("echo usable").output.count("usable") >= 1
 
 
@@ -87,6 +103,7 @@ def test_a_host_that_lost_power_is_replaced_for_the_work_that_waits(trouble: Clu
     wait_for(lambda: trouble.jobs("away") == {}, 30)
 
 
+@pytest.mark.alone
 def test_a_controller_silent_for_a_while_costs_no_node_and_no_launch(cluster: Cluster) -> None:
     cluster.wait_for_workers(1)
     go = cluster.folder / "go"
@@ -109,9 +126,10 @@ def test_a_controller_silent_for_a_while_costs_no_node_and_no_launch(cluster: Cl
     assert jobs.items() <= cluster.jobs().items()
 
 
-_TASKS = """
-task = ray.remote(num_cpus=0, resources={{"{}": 1}})(lambda: 1)
-result = ray.get([task.remote() for _ in range({})])
+_BROKEN = """
+task = ray.remote(num_cpus=0)(lambda: 1)
+wanted = ["broken", "broken", "bare"]
+result = ray.get([task.options(resources={name: 1}).remote() for name in wanted])
 """
 
 _ACTOR = """

@@ -7,7 +7,7 @@ import pytest
 from tests.e2e.cluster import Cluster
 from tests.sandbox_fixture import wait_for
 
-pytestmark = pytest.mark.sandbox
+pytestmark = [pytest.mark.sandbox, pytest.mark.alone]
 
 
 def test_demand_becomes_one_array_job_on_three_hosts_and_ends_when_idle(cluster: Cluster) -> None:

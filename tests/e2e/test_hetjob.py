@@ -8,7 +8,7 @@ import pytest
 
 from tests.e2e.cluster import Cluster, config, node_type
 from tests.e2e.conftest import MakeCluster
-from tests.sandbox_fixture import wait_for
+from tests.sandbox_fixture import RunningSandbox, wait_for
 
 pytestmark = pytest.mark.sandbox
 
@@ -76,15 +76,17 @@ def test_a_component_that_left_is_given_back_and_replaced_by_a_job_of_its_own(
 
 
 def test_more_components_than_hosts_are_refused_instead_of_waiting_for_ever(
-    make_cluster: MakeCluster,
+    sandbox: RunningSandbox, make_cluster: MakeCluster
 ) -> None:
-    types = {"cpu": node_type(min_workers=3, max_workers=3)}
+    hosts = len(sandbox.info["hosts"])
+    types = {"cpu": node_type(min_workers=hosts, max_workers=hosts)}
     cluster = make_cluster("crowd", config(types, start_together=True))
 
     done = cluster.up(check=False)
 
     assert done.code != 0
-    assert "4 nodes are more than the hosts of partition compute (3)" in done.output
+    words = f"{hosts + 1} nodes are more than the hosts of partition compute ({hosts})"
+    assert words in done.output
     assert cluster.jobs() == {} and not cluster.dir.exists()
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -15,9 +17,13 @@ pytestmark = pytest.mark.sandbox
 
 @pytest.fixture(scope="module")
 def life(make_module_cluster: MakeCluster) -> Iterator[Cluster]:
-    """A cluster with one worker, which the tests of this file may change and restart."""
+    """A cluster with one worker, which the tests of this file may change and restart.
+
+    Its YAML names the Slurm cluster, as at sites with several: every command has to take that.
+    """
     types = {"cpu": node_type(min_workers=1, max_workers=1)}
-    cluster = make_module_cluster("life", config(types))
+    defaults = {"partition": "compute", "time": "00:20:00", "clusters": "sandbox"}
+    cluster = make_module_cluster("life", config(types, defaults=defaults))
     cluster.up()
     yield cluster
 
@@ -47,6 +53,20 @@ def test_workers_join_a_restarted_head_in_place_and_take_work(life: Cluster) -> 
     assert sorted(took_work) == sorted(report["node_id"] for report in life.workers())
 
 
+def test_a_ray_that_dies_is_started_again_and_its_workers_follow(life: Cluster) -> None:
+    count = life.content["available_node_types"]["cpu"]["min_workers"]
+    life.wait_for_workers(count)
+    jobs, before = life.jobs(), life.head()
+
+    os.kill(life.pid_of("gcs_server"), signal.SIGKILL)
+    wait_for(lambda: (life.head() or before)["generation"] != before["generation"], 60)
+
+    assert life.head()["job_id"] == before["job_id"]
+    took_work = life.ask(_ON_EVERY_WORKER.format(count))
+    assert life.jobs() == jobs
+    assert sorted(took_work) == sorted(report["node_id"] for report in life.workers())
+
+
 def test_ray_down_leaves_nothing_while_jobs_wait_and_demand_goes_on(
     make_cluster: MakeCluster,
 ) -> None:
@@ -62,17 +82,6 @@ def test_ray_down_leaves_nothing_while_jobs_wait_and_demand_goes_on(
                     "request_resources(num_cpus=100)\nresult = 0")  # fmt: skip
         cluster.down()
         cluster.assert_nothing_is_left()
-
-
-def test_ray_exec_stop_runs_the_command_and_leaves_nothing(make_cluster: MakeCluster) -> None:
-    cluster = make_cluster("stop", config({"cpu": node_type(min_workers=1, max_workers=1)}))
-    cluster.up()
-    cluster.wait_for_workers(1)
-
-    done = cluster.ray("exec", "--stop", "echo the last words")
-
-    assert "the last words" in done.output
-    cluster.assert_nothing_is_left()
 
 
 def test_ray_down_of_a_cluster_that_is_gone_is_harmless(make_cluster: MakeCluster) -> None:
@@ -96,6 +105,14 @@ def test_workers_leave_when_somebody_cancels_the_head(make_cluster: MakeCluster)
     wait_for(lambda: cluster.jobs() == {}, 60, poll_s=0.5)
     assert cluster.processes() == []
     assert cluster.temp_dirs() == []
+
+
+def test_ray_exec_stop_runs_the_command_and_leaves_nothing(life: Cluster) -> None:
+    """Last in this file, because it ends the cluster of the tests above."""
+    done = life.ray("exec", "--stop", "echo the last words")
+
+    assert "the last words" in done.output
+    life.assert_nothing_is_left()
 
 
 _ON_EVERY_WORKER = """

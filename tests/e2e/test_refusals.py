@@ -1,11 +1,17 @@
-"""What can never run is said at `ray up`, and nothing is left of the attempt."""
+"""What can never run is said at `ray up`, which leaves nothing then; what waits says why."""
 
 from __future__ import annotations
 
+import json
+import re
+import shutil
+from pathlib import Path
+
 import pytest
 
-from tests.e2e.cluster import Cluster, Config, config, node_type
+from tests.e2e.cluster import UP_S, Cluster, Config, config, node_type
 from tests.e2e.conftest import MakeCluster
+from tests.e2e.terminal import terminal
 from tests.sandbox_fixture import wait_for
 
 pytestmark = pytest.mark.sandbox
@@ -73,12 +79,105 @@ def test_an_option_that_is_none_of_the_users(
     assert "'odd'" in output
 
 
-def test_a_worker_that_waits_has_a_reason_people_understand(make_cluster: MakeCluster) -> None:
-    waits = node_type(min_workers=1, max_workers=1, node_config={"partition": "down"})
-    cluster = make_cluster("waits", config({"waits": waits}))
-    cluster.up()
-    wait_for(lambda: list(cluster.jobs("waits").values()) == ["PENDING"], 20)
+def test_a_folder_that_the_hosts_do_not_share(make_cluster: MakeCluster) -> None:
+    cluster = make_cluster("unshared", config())
+    folder = Path("/tmp", cluster.name)
+    cluster.content["provider"]["cluster_dir"] = str(folder)
+    cluster.write()
+    try:
+        done = cluster.up(check=False)
+        cluster.down()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
-    done = cluster.run("ray-slurm", "status", str(cluster.yaml))
+    assert done.code != 0
+    assert "Traceback" not in done.output
+    (error,) = [line for line in done.output.splitlines() if "provider.cluster_dir" in line]
+    assert str(folder) in error and "share" in error
+
+
+def test_a_machine_without_slurm(make_cluster: MakeCluster) -> None:
+    cluster = make_cluster("noslurm", shell=None)
+    path = f"{cluster.sandbox.info['env_prefix']}/bin"
+
+    done = cluster.run("env", f"PATH={path}", *cluster.ray_argv("up -y"), check=False)
+
+    assert done.code != 0
+    assert "Traceback" not in done.output
+    (error,) = [line for line in done.output.splitlines() if line.startswith("Error: ")]
+    assert "sbatch is not on PATH" in error and "provider.ssh" in error
+
+
+@pytest.fixture(scope="module")
+def queued(make_module_cluster: MakeCluster) -> Cluster:
+    """Not up yet: a head that waits until somebody changes its begin, a worker that waits on, and
+    more workers than their user may submit."""
+    waits = node_type(min_workers=1, max_workers=1, node_config={"partition": "down"})
+    options = {"partition": "down", "qos": "few"}
+    limited = node_type(min_workers=3, max_workers=3, node_config=options)
+    content = config({"waits": waits, "limited": limited})
+    content["available_node_types"]["head"]["node_config"]["begin"] = "now+1hour"
+    return make_module_cluster("queued", content)
+
+
+def test_a_terminal_shows_in_place_why_the_head_waits_and_until_when(queued: Cluster) -> None:
+    quiet = ("env", "RAY_USAGE_STATS_ENABLED=0")  # Ray asks a terminal about it for ten seconds
+    with terminal(queued.argv(*quiet, *queued.ray_argv("up -y"))) as screen:
+        screen.wait_for("(expected start ", 40)
+        screen.type("\x03")
+        screen.wait_for("The head's job stays in Slurm's queue")
+        assert screen.wait() != 0
+
+    assert re.search(r"\r\x1b\[J  job \d+ waits in partition compute: ", screen.output)
+    assert "Traceback" not in screen.output
+    assert list(queued.jobs("head").values()) == ["PENDING"]
+
+
+def test_ray_up_again_goes_on_waiting_and_a_pipe_gets_a_line_per_change(queued: Cluster) -> None:
+    (job,) = queued.jobs("head")
+    log = queued.folder / "up.log"
+    command = f"exec ray up -y {queued.yaml} > up.log 2>&1"
+    with queued.background(["sh", "-c", command]) as up:
+        wait_for(lambda: log.exists() and " waits in partition " in log.read_text(), 40)
+        queued.run("scontrol", "update", f"JobId={job}", "StartTime=now")
+        assert up.wait(UP_S) == 0, log.read_text()
+
+    words = [line.strip() for line in log.read_text().splitlines() if f"job {job} " in line]
+    assert words[0].startswith(f"job {job} waits in partition compute: ")
+    assert len(words) == len(set(words))
+    assert "\x1b[K" not in log.read_text()
+    assert list(queued.jobs("head")) == [job]
+
+
+def test_a_worker_that_waits_has_a_reason_people_understand(queued: Cluster) -> None:
+    wait_for(lambda: list(queued.jobs("waits").values()) == ["PENDING"], 20)
+
+    done = queued.run("ray-slurm", "status", str(queued.yaml))
 
     assert "use another partition" in done.output
+
+
+def test_of_more_workers_than_may_be_submitted_those_go_that_may(queued: Cluster) -> None:
+    wait_for(lambda: len(queued.jobs("limited")) == 2, 40)
+
+    done = queued.run("ray-slurm", "status", str(queued.yaml), "--json")
+
+    rows = [row for row in json.loads(done.output)["nodes"] if row["node_type"] == "limited"]
+    assert sorted(row["state"] for row in rows) == ["held", "queued", "queued"]
+    (held,) = [row["reason"] for row in rows if row["state"] == "held"]
+    assert "QOSMaxSubmitJobPerUserLimit" in held
+
+
+def test_a_terminal_gets_tables_that_fit_it_and_a_pipe_gets_whole_lines(queued: Cluster) -> None:
+    argv = ["ray-slurm", "status", str(queued.yaml)]
+
+    piped = queued.run(*argv).output
+    with terminal(queued.argv(*argv)) as screen:
+        assert screen.wait() == 0
+
+    (row,) = [line for line in piped.splitlines() if " waits " in line]
+    assert row.endswith(".log")
+    assert "━" not in piped and "─" not in piped
+    assert "─" in screen.output
+    table = re.sub(r"\x1b\[[\d;]*m", "", screen.output).rpartition("NODE ")[2]
+    assert max(len(line) for line in table.splitlines()) <= 80, table

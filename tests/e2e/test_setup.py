@@ -69,12 +69,26 @@ def test_file_mounts_are_on_the_nodes_own_disk(prepared: Cluster, host: str) -> 
 
 def test_a_failing_setup_command_of_the_head_is_one_clear_error(make_cluster: MakeCluster) -> None:
     cluster = make_cluster("badsetup")
-    cluster.content["head_setup_commands"] = ["echo what went wrong; exit 4"]
+    cluster.content["head_setup_commands"] = ["echo what went wrong $((40+2)); exit 4"]
     cluster.write()
 
     done = cluster.up(check=False)
 
     assert done.code != 0
-    assert "what went wrong" in done.output
+    assert "what went wrong 42" in done.output  # not the command, which the message names too
     assert "exit code 4" in done.output
+    assert "Traceback" not in done.output
+
+
+def test_an_environment_without_ray_is_one_clear_error(make_cluster: MakeCluster) -> None:
+    cluster = make_cluster("bareenv")
+    (cluster.folder / "env" / "bin").mkdir(parents=True)
+    cluster.content["provider"]["environment"] = {"prefix": str(cluster.folder / "env")}
+    cluster.write()
+
+    done = cluster.up(check=False)
+
+    assert done.code != 0
+    assert f"there is no {cluster.folder}/env/bin/ray on n" in done.output
+    assert "(provider.environment)" in done.output
     assert "Traceback" not in done.output

@@ -16,14 +16,20 @@ def test_nodes_of_one_cluster_and_of_two_users_work_on_one_host(
     one = node_type(node_config={"nodelist": "n2"}, min_workers=1, max_workers=1)
     theirs = make_cluster("theirs", config({"one": one}), user="user2")
     theirs.up()
+    program = cluster.folder / "driver.py"
+    program.write_text(_DRIVER)
+    wish = '{"pair": 0.1}'
 
     with theirs.asking(_ONE) as their_task:
         ours = cluster.ask(_PAIR)
+        cluster.exec(f"ray job submit --entrypoint-resources '{wish}' -- python {program}")
         output, _ = their_task.communicate(timeout=60)
 
     assert [host for host, _ in ours] == ["n2", "n2"]
     assert len({node for _, node in ours}) == 2
     assert 'RESULT "n2"' in output
+    # The driver ran on a worker and connected to Ray there.
+    assert (cluster.folder / "driver.txt").read_text() == "n2 42"
 
 
 _PAIR = """
@@ -34,6 +40,13 @@ class Member:
         return socket.gethostname(), os.environ["RAY_CLOUD_INSTANCE_ID"]
 members = [Member.remote() for _ in range(2)]
 result = ray.get([member.where.remote() for member in members])
+"""
+
+_DRIVER = """
+import pathlib, socket, ray
+ray.init()
+answer = ray.get(ray.remote(num_cpus=0)(lambda: 42).remote())
+pathlib.Path(__file__).with_suffix(".txt").write_text(f"{socket.gethostname()} {answer}")
 """
 
 _ONE = """

@@ -145,6 +145,15 @@ def test_without_root_it_says_what_it_needs(sandbox: RunningSandbox) -> None:
     assert "sudo python3 -m sandbox" in ended.stderr
 
 
+@pytest.mark.parametrize(("user", "host"), [("user1", "n1"), ("user2", None)])
+def test_ray_dagster_and_this_project_import_for_users(
+    sandbox: RunningSandbox, user: str, host: str | None
+) -> None:
+    script = "import ray, dagster, slurm_provider, dagster_glue; print(ray.__file__)"
+    printed = sandbox.run("python3", "-c", script, user=user, host=host).stdout
+    assert printed.startswith(f"{sandbox.info['env_prefix']}/")
+
+
 def test_user2_cannot_read_the_home_of_user1(sandbox: RunningSandbox) -> None:
     home = sandbox.info["users"]["user1"]["home"]
     assert sandbox.run("ls", home, user="user2", check=False).returncode != 0

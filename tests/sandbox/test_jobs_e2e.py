@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.sandbox.left_behind import left_behind
 from tests.sandbox_fixture import RunningSandbox, wait_for
 
 pytestmark = pytest.mark.sandbox
@@ -171,16 +172,7 @@ def test_a_preempted_batch_script_is_warned_before_it_is_killed(
 def test_what_a_step_leaves_behind_fares_as_the_process_tracking_says(
     sandbox: RunningSandbox,
 ) -> None:
-    host = next(iter(sandbox.info["hosts"]))
-    mark = f"{uuid.uuid4().int % 100_000 + 100_000}"  # an odd number of seconds to find it by
-    sandbox.run("srun", "-w", host, "sh", "-c", f"setsid sleep {mark} </dev/null >/dev/null 2>&1 &")
-    find = ("sh", "-c", f"ps -eo pid=,args= | grep '[s]leep {mark}' | cut -c1-8")
-    left = sandbox.run(*find, host=host).stdout.split()
-    if sandbox.info["proctrack"] == "cgroup":
-        assert left == []
-    else:
-        assert len(left) == 1
-        sandbox.run("kill", *left, host=host)
+    assert left_behind(sandbox) == (0 if sandbox.info["proctrack"] == "cgroup" else 1)
 
 
 def test_memory_limits_are_enforced_under_cgroups(sandbox: RunningSandbox) -> None:

@@ -18,6 +18,7 @@ import pytest
 from sandbox import Paths
 from sandbox.daemons import process_mark
 from sandbox.processes import identify, with_environment
+from tests.sandbox.left_behind import left_behind
 from tests.sandbox_fixture import ROOT, RunningSandbox, wait_for
 
 pytestmark = pytest.mark.sandbox
@@ -151,6 +152,16 @@ def test_down_leaves_nothing_even_with_jobs_and_sessions(ours: RunningSandbox) -
     assert ours.control("down").returncode == 0
     refused = ours.control("status", check=False)
     assert "The sandbox is not up" in refused.stderr
+
+
+def test_up_takes_less_than_a_minute_and_linuxproc_is_there_for_the_asking(
+    ours: RunningSandbox,
+) -> None:
+    ours.control("down")
+    began = time.monotonic()
+    ours.control("up", "--proctrack", "linuxproc")
+    assert time.monotonic() - began < 60
+    assert left_behind(ours) == 1
 
 
 @pytest.mark.parametrize("step", ["slurmdbd:", "sshd:"])
