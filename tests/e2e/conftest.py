@@ -26,9 +26,11 @@ def cluster(sandbox: RunningSandbox) -> Iterator[Cluster]:
 
     It always has one worker, of type ``steady``; workers ``cpu`` and ``gpu`` come with demand.
     """
+    hosts = sorted(sandbox.info["hosts"])
+    host = hosts[len(hosts) // 2]  # Slurm fills the first ones first
     types = {
         "pair": node_type(
-            max_workers=2, idle_timeout_s=4, resources={"pair": 1}, node_config={"nodelist": "n2"}
+            max_workers=2, idle_timeout_s=4, resources={"pair": 1}, node_config={"nodelist": host}
         ),
         "steady": node_type(max_workers=1, min_workers=1, resources={"steady": 1}),
         "cpu": node_type(cpus=2, max_workers=4, idle_timeout_s=4),

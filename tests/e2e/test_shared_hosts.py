@@ -13,7 +13,8 @@ pytestmark = pytest.mark.sandbox
 def test_nodes_of_one_cluster_and_of_two_users_work_on_one_host(
     cluster: Cluster, make_cluster: MakeCluster
 ) -> None:
-    one = node_type(node_config={"nodelist": "n2"}, min_workers=1, max_workers=1)
+    place = cluster.content["available_node_types"]["pair"]["node_config"]["nodelist"]
+    one = node_type(node_config={"nodelist": place}, min_workers=1, max_workers=1)
     theirs = make_cluster("theirs", config({"one": one}), user="user2")
     theirs.up()
     program = cluster.folder / "driver.py"
@@ -25,11 +26,11 @@ def test_nodes_of_one_cluster_and_of_two_users_work_on_one_host(
         cluster.exec(f"ray job submit --entrypoint-resources '{wish}' -- python {program}")
         output, _ = their_task.communicate(timeout=60)
 
-    assert [host for host, _ in ours] == ["n2", "n2"]
+    assert [host for host, _ in ours] == [place, place]
     assert len({node for _, node in ours}) == 2
-    assert 'RESULT "n2"' in output
+    assert f'RESULT "{place}"' in output
     # The driver ran on a worker and connected to Ray there.
-    assert (cluster.folder / "driver.txt").read_text() == "n2 42"
+    assert (cluster.folder / "driver.txt").read_text() == f"{place} 42"
 
 
 _PAIR = """
