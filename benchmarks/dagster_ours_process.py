@@ -47,11 +47,9 @@ def main(path: str) -> None:
     plan = json.loads(Path(path).read_text())
 
     def run(context: Any, compute: ComputeResource, env: dict[str, str]) -> Any:
-        if plan["uploads"]:
-            return compute.run(context, plan["payload"], extra_env=env)
-        # Neither files nor variables, so that Ray has no runtime environment to make.
-        there = plan["payload"]
-        return compute.run(context, there, remote_payload_path=there, extras=env)
+        # By extras: `extra_env` reaches all tasks, for which Ray makes an environment on each node.
+        there = None if plan["uploads"] else plan["payload"]
+        return compute.run(context, plan["payload"], remote_payload_path=there, extras=env)
 
     run_chain(plan, compute_of(plan), run)
 
