@@ -11,9 +11,9 @@ export RAY_UP_enable_autoscaler_v2=1 # spares `ray up` a notice
 # Ray tells a non-interactive shell about this in five lines otherwise.
 export RAY_USAGE_STATS_ENABLED=0
 
-# Ray keeps a configuration as the last version of this project resolved it, by the YAML alone; the
-# first command that meets it removes it and asks to be run again.
-ray get-head-ip "$config" > /dev/null 2>&1 || true
+# What an earlier tour may have left: its cluster, and the configuration that Ray keeps as the version
+# of this project of that day resolved it (the first command that meets it removes it and fails).
+ray down --yes "$config" > /dev/null 2>&1 || true
 
 trap 'run ray down --yes "$config"' EXIT
 run ray up --yes "$config"
