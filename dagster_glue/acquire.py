@@ -19,6 +19,8 @@ from dagster_glue.slurm import SlurmQueueConfig, SlurmResource, SlurmSessionReso
 from dagster_glue.strict import resolved
 
 if TYPE_CHECKING:
+    from dagster_glue.clusters.place import Place
+    from dagster_glue.clusters.waiting import Patience
     from dagster_glue.environment.base import Environment
 
 
@@ -113,8 +115,8 @@ def _per_asset(
     from dagster_glue.clusters.place import place_of
     from dagster_glue.clusters.waiting import reached
 
-    slurm, environment = request.slurm, request.environment
-    assert slurm is not None and environment is not None
+    slurm = request.slurm
+    assert slurm is not None
 
     def config_of(name: str) -> dict[str, Any]:
         return cluster_config(
@@ -141,11 +143,7 @@ def _per_asset(
             log(f"Cluster {earlier} of the run that this one retries is still there")
             config = config_of(earlier)
             break
-    config["provider"]["environment"] = patience.insist(
-        lambda: environment.ensure(
-            place.transport, place.base_dir, log, force=request.force_env_push
-        )
-    )
+    config["provider"]["environment"] = _packed(request, place, patience, log)
     with cluster_for_asset(
         config,
         place.transport,
@@ -172,8 +170,8 @@ def _session(
     from dagster_glue.clusters.shape import shape_of
     from dagster_glue.clusters.waiting import reached
 
-    slurm, environment = request.slurm, request.environment
-    assert slurm is not None and environment is not None
+    slurm = request.slurm
+    assert slurm is not None
     session = resolved(request.session or SlurmSessionResource())
     queue = session.applied(slurm.queue)
 
@@ -183,11 +181,7 @@ def _session(
     wanted = config(request.launcher, request.slurm_opts)  # refuses before anything is sent
     patience = reached(slurm.transport(), log)
     place = place_of(slurm)
-    packed = patience.insist(
-        lambda: environment.ensure(
-            place.transport, place.base_dir, log, force=request.force_env_push
-        )
-    )
+    packed = _packed(request, place, patience, log)
     wanted["provider"]["environment"] = packed
     larger = None
     default = request.default_launcher
@@ -211,6 +205,19 @@ def _session(
         leave_running=leave_running,
     ) as cluster:
         yield cluster
+
+
+def _packed(
+    request: ClusterRequest, place: Place, patience: Patience, log: Callable[[str], None]
+) -> dict[str, str]:
+    """``provider.environment``, sent to the site where that is needed."""
+    environment = request.environment
+    assert environment is not None
+    return patience.insist(
+        lambda: environment.ensure(
+            place.transport, place.base_dir, log, force=request.force_env_push
+        )
+    )
 
 
 def _session_config(

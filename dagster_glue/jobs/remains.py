@@ -7,7 +7,7 @@ import posixpath
 from dataclasses import dataclass
 
 from dagster_glue.jobs.run_folder import DIGEST, JOB, STATUS, RunFolder
-from dagster_glue.jobs.source import was_closed_in_folder
+from dagster_glue.jobs.source import end_in, was_closed_in_folder
 from dagster_glue.pipes.lines import LineBuffer
 
 
@@ -36,11 +36,8 @@ def remains_of(folder: RunFolder) -> Remains | None:
         job = json.loads(folder.transport.read_file(posixpath.join(folder.path, JOB)))
     except FileNotFoundError:
         return None
-    events = [json.loads(line) for line in LineBuffer().feed(status)]
-    ends = [event for event in events if event["event"] == "ended"]
-    if not ends:
+    ended = end_in(LineBuffer().feed(status))
+    if ended is None:
         return None
-    exit_code = int(ends[-1]["exit_code"])
-    has_closed = exit_code == 0 and was_closed_in_folder(folder)
-    was_stopped = bool(ends[-1].get("was_stopped", True))  # an earlier version did not say
-    return Remains(str(job.get(DIGEST, "")), exit_code, has_closed, was_stopped)
+    has_closed = ended.exit_code == 0 and was_closed_in_folder(folder)
+    return Remains(str(job.get(DIGEST, "")), ended.exit_code, has_closed, ended.was_stopped)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Protocol
@@ -91,10 +92,7 @@ class FolderSource:
             self._reader.feed_line(line)
         self._output.write("stdout", found[STDOUT])
         self._output.write("stderr", found[STDERR])
-        for line in self._status.feed(found[STATUS]):
-            values = json.loads(line)
-            if values["event"] == "ended":
-                self.ended = _ended(values)
+        self.ended = end_in(self._status.feed(found[STATUS])) or self.ended
         return any(found.values())
 
     def drain(self, record: JobRecord | None) -> Drained:
@@ -163,6 +161,13 @@ class LogSource:
             self._reader.note_broken(line, "something else was printed into it")
         for message in split.messages:
             self._reader.feed(message)
+
+
+def end_in(status: Iterable[bytes]) -> Ended | None:
+    """What these lines of a run folder's status say of the payload's end; None if nothing."""
+    events = [json.loads(line) for line in status]
+    ends = [event for event in events if event["event"] == "ended"]
+    return _ended(ends[-1]) if ends else None
 
 
 def was_closed_in_folder(folder: RunFolder) -> bool:

@@ -34,7 +34,8 @@ def write(folder: RunFolder, status: str, messages: str = CLOSED) -> None:
 
 
 def ended(exit_code: int, *, was_stopped: bool = False) -> str:
-    end = {"event": "ended", "exit_code": exit_code, "was_stopped": was_stopped}
+    end = {"event": "ended", "exit_code": exit_code, "was_stopped": was_stopped,
+           "signal": None, "oom_kills": 0, "time": 1.0, "sizes": {}}  # fmt: skip
     return STARTED + json.dumps(end) + "\n"
 
 
