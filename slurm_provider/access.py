@@ -133,8 +133,10 @@ class NodeAccess:
         is_folder = os.path.isdir(source)
         folder = target if is_folder else os.path.dirname(target) or "."
 
+        stays_behind = excludes.below(source)
+
         def kept(info: tarfile.TarInfo) -> tarfile.TarInfo | None:
-            return None if excludes.leaves_out(source, info.name) else info
+            return None if stays_behind(info.name) else info
 
         process = self._cluster.transport.popen(
             self._argv(f"mkdir -p {_path(folder)} && tar -x -f - -C {_path(folder)}")

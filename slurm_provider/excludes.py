@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
 
@@ -27,16 +27,24 @@ class Excludes:
         given = (options.get("rsync_exclude") or [], options.get("rsync_filter") or [])
         return cls(*(tuple([value] if isinstance(value, str) else value) for value in given))
 
-    def leaves_out(self, root: str, path: str) -> bool:
-        """Whether ``path``, relative to the folder ``root``, stays behind.
+    def below(self, root: str) -> Callable[[str], bool]:
+        """For one copy of the folder ``root``: whether a path, relative to it, stays behind.
 
         What is below a folder that stays behind is not to be asked for.
         """
-        full = os.path.join(root, path)
-        is_folder = os.path.isdir(full) and not os.path.islink(full)
-        return any(_matches(pattern, rest, is_folder) for pattern, rest in self._rules(root, path))
+        lines = cache(_lines)  # each file of patterns counts for all that lies below it
 
-    def _rules(self, root: str, path: str) -> Iterator[tuple[str, str]]:
+        def stays_behind(path: str) -> bool:
+            full = os.path.join(root, path)
+            is_folder = os.path.isdir(full) and not os.path.islink(full)
+            rules = self._rules(root, path, lines)
+            return any(_matches(pattern, rest, is_folder) for pattern, rest in rules)
+
+        return stays_behind
+
+    def _rules(
+        self, root: str, path: str, lines: Callable[[str], list[str]]
+    ) -> Iterator[tuple[str, str]]:
         """Every pattern that has a say, with the path as seen from where it counts from."""
         for pattern in self.patterns:
             yield pattern, path
@@ -44,7 +52,7 @@ class Excludes:
         for depth in range(len(parts)):
             rest = "/".join(parts[depth:])
             for name in self.filters:
-                for pattern in _lines(os.path.join(root, *parts[:depth], name)):
+                for pattern in lines(os.path.join(root, *parts[:depth], name)):
                     yield pattern, rest
 
 

@@ -106,11 +106,11 @@ def test_rsync_itself_leaves_out_the_same(
 def test_odd_brackets_and_backslashes_are_taken_as_they_are(
     tmp_path: Path, pattern: str, path: str, is_left_out: bool
 ) -> None:
-    assert Excludes((pattern,)).leaves_out(str(tmp_path), path) is is_left_out
+    assert Excludes((pattern,)).below(str(tmp_path))(path) is is_left_out
 
 
 def test_a_filter_file_may_hold_any_bytes(tmp_path: Path) -> None:
     (tmp_path / ".gitignore").write_bytes(b"caf\xe9\n*.log\n")
     given = Excludes(filters=(".gitignore",))
-    assert given.leaves_out(str(tmp_path), "x.log")
-    assert given.leaves_out(str(tmp_path), "caf\udce9")
+    assert given.below(str(tmp_path))("x.log")
+    assert given.below(str(tmp_path))("caf\udce9")
