@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from dagster_glue.cluster_config import ClusterPlan, cluster_config
+from dagster_glue.cluster_config import ClusterPlan, RunNeeds, cluster_config
 from dagster_glue.clusters.base import ClusterAccess
 from dagster_glue.clusters.hetjob import component_size, components_in
 from dagster_glue.launchers import Launcher, RayLauncher
@@ -34,7 +34,7 @@ class ClusterRequest:
     step_key: str
     default_launcher: Launcher | None = None
     slurm: SlurmResource | None = None
-    slurm_opts: Mapping[str, Any] = field(default_factory=dict)
+    needs: RunNeeds = field(default_factory=RunNeeds)
     environment: Environment | None = None
     force_env_push: bool = False
     queue_timeout_s: float | None = None
@@ -126,7 +126,7 @@ def _per_asset(
                 launcher=request.launcher,
                 queue=slurm.queue,
                 cluster_dir=_cluster_dir(slurm, name),
-                slurm_opts=request.slurm_opts,
+                needs=request.needs,
                 ssh=None if slurm.ssh is None else slurm.ssh.cluster_section(),
                 provider_options=slurm.provider_options,
             )
@@ -175,10 +175,10 @@ def _session(
     session = resolved(request.session or SlurmSessionResource())
     queue = session.applied(slurm.queue)
 
-    def config(launcher: Launcher, slurm_opts: Mapping[str, Any]) -> dict[str, Any]:
-        return _session_config(slurm, queue, session, launcher, slurm_opts)
+    def config(launcher: Launcher, needs: RunNeeds) -> dict[str, Any]:
+        return _session_config(slurm, queue, session, launcher, needs)
 
-    wanted = config(request.launcher, request.slurm_opts)  # refuses before anything is sent
+    wanted = config(request.launcher, request.needs)  # refuses before anything is sent
     patience = reached(slurm.transport(), log)
     place = place_of(slurm)
     packed = _packed(request, place, patience, log)
@@ -186,7 +186,7 @@ def _session(
     larger = None
     default = request.default_launcher
     if default is not None and getattr(default, "ray_address", None) is None:
-        larger = config(default, {})
+        larger = config(default, RunNeeds())
         larger["provider"]["environment"] = packed
     wish = Wish(
         session=session.name,
@@ -225,7 +225,7 @@ def _session_config(
     queue: SlurmQueueConfig,
     session: SlurmSessionResource,
     launcher: Launcher,
-    slurm_opts: Mapping[str, Any],
+    needs: RunNeeds,
 ) -> dict[str, Any]:
     return cluster_config(
         ClusterPlan(
@@ -234,7 +234,7 @@ def _session_config(
             launcher=launcher,
             queue=queue,
             cluster_dir="",  # the session chooses
-            slurm_opts=slurm_opts,
+            needs=needs,
             provider_options=slurm.provider_options,
             unleased_timeout_s=session.cluster_idle_timeout,
         )

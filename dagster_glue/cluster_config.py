@@ -35,6 +35,16 @@ _OF_A_WORKER = (
 
 
 @dataclass(frozen=True)
+class RunNeeds:
+    """What one run asks for; see :func:`run_needs`."""
+
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """By sbatch's long names; False for one that is turned off."""
+    nodes: int | None = None
+    """The most workers."""
+
+
+@dataclass(frozen=True)
 class ClusterPlan:
     """What decides a cluster."""
 
@@ -43,8 +53,8 @@ class ClusterPlan:
     launcher: Launcher
     queue: SlurmQueueConfig
     cluster_dir: str
-    slurm_opts: Mapping[str, Any] = field(default_factory=dict)
-    """Of this run, over the launcher's and the queue's; see :func:`run_options`."""
+    needs: RunNeeds = field(default_factory=RunNeeds)
+    """Of this run, over the launcher's and the queue's."""
     ssh: Mapping[str, Any] | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
     """``provider.environment``."""
@@ -58,13 +68,13 @@ def cluster_config(plan: ClusterPlan) -> dict[str, Any]:
     Raises ConfigError for what only the glue knows to be wrong.
     """
     launcher = resolved(plan.launcher)
-    options, nodes = _options(plan, None), _nodes_of_run(plan)
+    options = _options(plan, None)
     if isinstance(launcher, RayLauncher):
         if launcher.ray_address is not None:
             raise ConfigError("RayLauncher.ray_address names a cluster: there is none to make")
         node_types = _ray_node_types(plan, launcher)
     else:
-        node_types = _head_only(options, nodes)
+        node_types = _head_only(options, plan.needs.nodes)
     max_workers = sum(node_type["max_workers"] for node_type in node_types.values())
     return {
         "cluster_name": plan.name,
@@ -80,22 +90,22 @@ def cluster_config(plan: ClusterPlan) -> dict[str, Any]:
     }
 
 
-def run_options(requirements: Mapping[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
-    """What one run asks for, ``extra_slurm_opts`` over ``resource_requirements``: options by
-    sbatch's long names, False for one that is turned off, and ``nodes``, the most workers.
+def run_needs(requirements: Mapping[str, Any], extra: Mapping[str, Any]) -> RunNeeds:
+    """What one run asks for, ``extra_slurm_opts`` over ``resource_requirements``.
 
     Both may be given by sbatch's names or those of SlurmQueueConfig. Raises ConfigError.
     """
-    return _over(_of_run(requirements, "resource_requirements"), _of_run(extra, "extra_slurm_opts"))
+    required = _of_run(requirements, "resource_requirements")
+    chosen = _of_run(extra, "extra_slurm_opts")
+    nodes = required.nodes if chosen.nodes is None else chosen.nodes
+    return RunNeeds(_over(required.options, chosen.options), nodes)
 
 
-def _of_run(given: Mapping[str, Any], where: str) -> dict[str, Any]:
+def _of_run(given: Mapping[str, Any], where: str) -> RunNeeds:
     options = by_sbatch_names(given, where)
     nodes = options.pop("nodes", None)
     checked = sbatch_options(options, where)
-    if nodes is not None:
-        checked["nodes"] = _whole_number(nodes, where)
-    return checked
+    return RunNeeds(checked, None if nodes is None else _whole_number(nodes, where))
 
 
 def _options(plan: ClusterPlan, launcher: RayLauncher | None) -> dict[str, Any]:
@@ -111,18 +121,13 @@ def _options(plan: ClusterPlan, launcher: RayLauncher | None) -> dict[str, Any]:
             options = _with_gpus(options, launcher.num_gpus_per_node)
         own = sbatch_options(launcher.slurm_opts, "RayLauncher.slurm_opts")
         options = _overridden(options, own)
-    return _overridden(options, _without(run_options({}, plan.slurm_opts), ("nodes",)))
-
-
-def _nodes_of_run(plan: ClusterPlan) -> int | None:
-    nodes = run_options({}, plan.slurm_opts).get("nodes")
-    return None if nodes is None else int(nodes)
+    return _overridden(options, plan.needs.options)
 
 
 def _ray_node_types(plan: ClusterPlan, launcher: RayLauncher) -> dict[str, Any]:
     workers = {}
     components = components_in(launcher)
-    if len(components) > 1 and _nodes_of_run(plan) is not None:
+    if len(components) > 1 and plan.needs.nodes is not None:
         raise ConfigError(
             "run_hetjob: the run's number of nodes says nothing about which component has how "
             "many; give min_workers to each launcher"
@@ -176,7 +181,7 @@ def _worker_type(plan: ClusterPlan, launcher: RayLauncher) -> dict[str, Any]:
 
 def _worker_range(plan: ClusterPlan, launcher: RayLauncher) -> tuple[int, int]:
     """Of the run, the launcher and the queue, the first that gives a number decides."""
-    of_run, of_queue = _nodes_of_run(plan), resolved(plan.queue).num_nodes
+    of_run, of_queue = plan.needs.nodes, resolved(plan.queue).num_nodes
     if plan.mode is ExecutionMode.SLURM_HETJOB:
         return component_size(launcher, of_queue) if of_run is None else (of_run, of_run)
     given = [number for number in (of_run, launcher.max_workers, of_queue) if number is not None]

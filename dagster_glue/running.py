@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from dagster_glue.acquire import ClusterRequest, acquired
-from dagster_glue.cluster_config import run_options
+from dagster_glue.cluster_config import run_needs
 from dagster_glue.clusters.base import ClusterAccess
 from dagster_glue.clusters.hetjob import components_in
 from dagster_glue.dashboard import dashboard_command, dashboard_metadata
@@ -112,7 +112,7 @@ def run_payload(
 def _cluster_request(
     compute: ComputeResource, context: Context, request: RunRequest, mode: ExecutionMode
 ) -> ClusterRequest:
-    needs = requirement_options(request.resource_requirements, request.launcher)
+    required = requirement_options(request.resource_requirements, request.launcher)
     return ClusterRequest(
         mode=mode,
         launcher=request.launcher,
@@ -120,7 +120,7 @@ def _cluster_request(
         step_key="direct" if is_direct(context) else context.get_step_execution_context().step.key,
         default_launcher=compute.default_launcher,
         slurm=compute.site,
-        slurm_opts=run_options(needs, request.extra_slurm_opts),
+        needs=run_needs(required, request.extra_slurm_opts),
         environment=_environment(compute, request, mode),
         force_env_push=request.config.force_env_push,
         queue_timeout_s=compute.queue_timeout,

@@ -11,8 +11,9 @@ from dagster_glue import BashLauncher, ConfigError, ExecutionMode, RayLauncher, 
 from dagster_glue.cluster_config import (
     UNBOUNDED_WORKERS,
     ClusterPlan,
+    RunNeeds,
     cluster_config,
-    run_options,
+    run_needs,
 )
 from dagster_glue.clusters.hetjob import together
 from dagster_glue.launchers import Launcher
@@ -23,7 +24,8 @@ QUEUE = SlurmQueueConfig(partition="compute", qos="normal", time_limit="01:00:00
 
 def config(launcher: Launcher, queue: SlurmQueueConfig = QUEUE, **more: Any) -> dict[str, Any]:
     mode = more.pop("mode", ExecutionMode.SLURM)
-    plan = ClusterPlan("train-1", mode, launcher, queue, "~/base/clusters/train-1", **more)
+    needs = run_needs({}, more.pop("slurm_opts", {}))
+    plan = ClusterPlan("train-1", mode, launcher, queue, "~/base/clusters/train-1", needs, **more)
     made = bootstrap.resolve(bootstrap.fillout(prepare_config(cluster_config(plan))))
     validate_config(made)  # Ray's own schema
     return made
@@ -103,20 +105,19 @@ def test_a_run_s_number_of_nodes_is_refused_where_components_would_share_it() ->
 @pytest.mark.parametrize(
     ("requirements", "extra", "expected"),
     [
-        ({"nodes": 4}, {"num_nodes": 2}, {"nodes": 2}),
-        ({"nodes": 4}, {"cpus": 2}, {"nodes": 4, "cpus-per-task": "2"}),
-        ({"cpus-per-task": 2}, {"cpus": 8}, {"cpus-per-task": "8"}),
-        ({"mem": "4096M"}, {"mem_per_cpu": "1G"}, {"mem-per-cpu": "1G"}),
-        ({"gpus-per-node": 2}, {"gres": "gpu:a100:1"}, {"gres": "gpu:a100:1"}),
-        ({"gpus-per-node": False}, {}, {"gpus-per-node": False}),
-        ({"mem": "1G"}, {"mem": False}, {"mem": False}),
+        ({"nodes": 4}, {"num_nodes": 2}, RunNeeds({}, 2)),
+        ({"nodes": 4}, {"cpus": 2}, RunNeeds({"cpus-per-task": "2"}, 4)),
+        ({"cpus-per-task": 2}, {"cpus": 8}, RunNeeds({"cpus-per-task": "8"})),
+        ({"mem": "4096M"}, {"mem_per_cpu": "1G"}, RunNeeds({"mem-per-cpu": "1G"})),
+        ({"gpus-per-node": 2}, {"gres": "gpu:a100:1"}, RunNeeds({"gres": "gpu:a100:1"})),
+        ({"gpus-per-node": False}, {}, RunNeeds({"gpus-per-node": False})),
+        ({"mem": "1G"}, {"mem": False}, RunNeeds({"mem": False})),
     ],
 )
 def test_extra_slurm_opts_come_before_resource_requirements_by_whichever_name(
-    requirements: dict[str, Any], extra: dict[str, Any], expected: dict[str, Any]
+    requirements: dict[str, Any], extra: dict[str, Any], expected: RunNeeds
 ) -> None:
-    assert run_options(requirements, extra) == expected
-    assert run_options({}, expected) == expected
+    assert run_needs(requirements, extra) == expected
 
 
 @pytest.mark.parametrize(
@@ -131,7 +132,7 @@ def test_extra_slurm_opts_come_before_resource_requirements_by_whichever_name(
 )
 def test_what_a_run_cannot_ask_for_is_refused(extra: dict[str, Any], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
-        run_options({}, extra)
+        run_needs({}, extra)
 
 
 def test_options_of_the_run_come_before_launcher_and_queue() -> None:

@@ -18,6 +18,7 @@ from dagster_glue import (
     SlurmRunConfig,
 )
 from dagster_glue.acquire import ClusterRequest
+from dagster_glue.cluster_config import RunNeeds
 from dagster_glue.environment import (
     LockedEnvironment,
     PixiCommand,
@@ -167,7 +168,7 @@ def test_a_run_s_options_come_before_its_requirements(requests: list[ClusterRequ
             resource_requirements=needs,
             extra_slurm_opts={"num_nodes": 2, "mem_per_cpu": "1G"},
         )
-    assert requests[0].slurm_opts == {"nodes": 2, "cpus-per-task": "2", "mem-per-cpu": "1G"}
+    assert requests[0].needs == RunNeeds({"cpus-per-task": "2", "mem-per-cpu": "1G"}, nodes=2)
 
 
 @pytest.mark.parametrize(

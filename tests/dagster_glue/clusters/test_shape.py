@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from dagster_glue import BashLauncher, ExecutionMode, RayLauncher, SlurmQueueConfig
-from dagster_glue.cluster_config import ClusterPlan, cluster_config
+from dagster_glue.cluster_config import ClusterPlan, RunNeeds, cluster_config
 from dagster_glue.clusters.shape import config_of, fingerprint, fits, shape_of, size
 from dagster_glue.launchers import Launcher
 
@@ -27,6 +27,7 @@ def shape(launcher: Launcher = LARGE, **more: Any) -> dict[str, Any]:
         queue=queue,
         cluster_dir=more.pop("cluster_dir", "/base/clusters/a"),
         environment=environment,
+        needs=RunNeeds(more.pop("slurm_opts", {})),
         **more,
     )
     return shape_of(cluster_config(plan))
