@@ -25,6 +25,7 @@ _TERMINAL = ("SUCCEEDED", "FAILED", "STOPPED")
 # Ray wraps a 400 of its agent into a 500; the text of the agent's answer remains.
 _REFUSAL = "status code 400"
 _NO_TOKEN = b"StatusCode.UNAUTHENTICATED"
+_NOT_TEXT = "UnicodeDecodeError"
 
 
 class NoAnswer(ConnectionError):
@@ -38,6 +39,10 @@ class NoAnswer(ConnectionError):
 
 class JobUnknown(LookupError):
     """Ray answers, and knows no such job."""
+
+
+class LogUnreadable(Exception):
+    """Ray gives this job's log to nobody, now or later."""
 
 
 class AlreadySubmitted(Exception):
@@ -99,7 +104,10 @@ class JobsApi:
         self._json(f"/api/jobs/{urllib.parse.quote(submission_id)}/stop", method="POST")
 
     def log(self, record: JobRecord) -> bytes:
-        """All that the driver printed so far; ``b""`` before it started."""
+        """All that the driver printed so far; ``b""`` before it started.
+
+        Raises LogUnreadable.
+        """
         if record.driver_node_id is None:
             return b""
         # Not /api/jobs/<id>/logs, which fails for good on a byte that is not UTF-8 (Ray 2.60).
@@ -114,7 +122,17 @@ class JobsApi:
         if status == 500 and _NO_TOKEN in body:
             # The dashboard of Ray 2.52 has no token for the agents of its own nodes.
             path = f"/api/jobs/{urllib.parse.quote(record.submission_id)}/logs"
-            return str(self._json(path, timeout_s=_TRANSFER_TIMEOUT_S)["logs"]).encode()
+            try:
+                return str(self._json(path, timeout_s=_TRANSFER_TIMEOUT_S)["logs"]).encode()
+            except NoAnswer as error:
+                if error.status == 500 and _NOT_TEXT in str(error):
+                    raise LogUnreadable(
+                        "the job printed bytes that are not UTF-8, for which this version of Ray "
+                        "gives nothing of its log any more: print text, use a newer Ray (2.60 is "
+                        "tested), or a cluster with a shared file system, where output is read "
+                        "from files"
+                    ) from None
+                raise
         if status != 200:
             raise _unusable("log", status, body)
         return body

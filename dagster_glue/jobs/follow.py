@@ -14,6 +14,7 @@ from dagster_glue.clusters.base import ClusterAccess, ClusterGone
 from dagster_glue.jobs.client import JobRecord, JobUnknown
 from dagster_glue.jobs.link import MAY_PASS, JobsLink, Outage
 from dagster_glue.jobs.source import Drained, Source
+from dagster_glue.jobs.tail import FolderMissing
 from slurm_provider.fleet.ledger import Node
 
 _FASTEST_S = 0.1
@@ -83,8 +84,7 @@ class Follower:
             except ClusterGone as gone:
                 end = End(None, lost=str(gone), is_cluster_gone=True)
             if end is not None:
-                self._drain(end)
-                self._source.finish()
+                self._source.finish(self._drain(end))
                 return end
             # Once the payload has ended, only Ray's word is waited for.
             wait_s = _WAIT_S if self._source.ended is None else 0.0
@@ -154,9 +154,10 @@ class Follower:
     def _has_succeeded(self) -> bool:
         return self._source.ended is not None and self._source.ended.succeeded
 
-    def _drain(self, end: End) -> None:
+    def _drain(self, end: End) -> str:
+        """Read the rest; why it could not be read, if so."""
         if self._source.needs_ray and end.record is None:
-            return
+            return ""
         has_rays_word = end.record is not None and end.record.status == "SUCCEEDED"
         succeeded = has_rays_word or self._has_succeeded()
         limit_s = _DRAIN_SUCCEEDED_S if succeeded else _DRAIN_FAILED_S
@@ -167,17 +168,19 @@ class Follower:
                 try:
                     drained = self._source.drain(end.record)
                 except (JobUnknown, ClusterGone):
-                    return
+                    return ""
                 except MAY_PASS as error:
                     self._files.failed(error)
-                    if not succeeded and self._files.duration_s > _GIVEN_UP_S:
-                        return  # it failed anyway
+                    # A success is worth any wait for what can still come.
+                    is_lost = not succeeded or isinstance(error, FolderMissing)
+                    if is_lost and self._files.duration_s > _GIVEN_UP_S:
+                        return str(error)
                 else:
                     self._files.passed()
                     if drained is Drained.ALL:
-                        return
+                        return ""
                     if idle_since is None or drained is Drained.SOME:
                         idle_since = self._clock()
                     if self._clock() - idle_since > limit_s:
-                        return
+                        return ""
             self._sleep(_FASTEST_S)

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any, TypeVar
 
 from dagster._core.pipes.context import PipesSession
 
 from dagster_glue.clusters.base import ClusterAccess, ClusterGone
-from dagster_glue.jobs.client import AlreadySubmitted, JobRecord, JobsApi, JobUnknown
+from dagster_glue.jobs.client import (
+    AlreadySubmitted,
+    JobRecord,
+    JobsApi,
+    JobUnknown,
+    LogUnreadable,
+)
 from dagster_glue.jobs.errors import JobRefused
 from dagster_glue.jobs.handles import Context, find_launched, record_adoption, record_launch
 from dagster_glue.jobs.link import JobsLink, Outage
@@ -71,24 +77,23 @@ class Launch:
                 names.append(launched)
         taken: list[str] = []
         for name in names:
-            for record in self._records(name):
-                taken.append(record.submission_id)
-                choice = choose(record, self._digest, is_complete=self._is_complete(record))
-                if choice is Choice.ADOPT:
-                    self.may_exist = True
-                    self._note(record_adoption, record.submission_id)
-                    return record.submission_id, True
-                if choice is Choice.REPLACE:
-                    self._context.log.info(
-                        f"Ray job {record.submission_id} of an earlier attempt still runs other "
-                        "code: stopping it"
-                    )
-                    self.stop(record.submission_id)
-            for candidate, remains in self._remains(name, taken):
+            for candidate, found in self._found(name):
                 taken.append(candidate)
-                if remains.stand_for(self._digest, strict=self._options.strict):
+                if isinstance(found, Remains):
+                    choice = found.choice(self._digest, strict=self._options.strict)
+                else:
+                    complete = self._is_complete(found)
+                    choice = choose(found, self._digest, is_complete=complete)
+                if choice is Choice.ADOPT:
+                    self.may_exist = isinstance(found, JobRecord)
                     self._note(record_adoption, candidate)
                     return candidate, True
+                if choice is Choice.REPLACE:
+                    self._context.log.info(
+                        f"Ray job {candidate} of an earlier attempt still runs other code: "
+                        "stopping it"
+                    )
+                    self.stop(candidate)
         return free_id(self._call, taken), False
 
     def start(
@@ -158,25 +163,24 @@ class Launch:
             raise JobRefused(words)
         self._context.log.warning(f"{words} (with require_ray_version=True this is an error)")
 
-    def _records(self, name: str) -> Iterator[JobRecord]:
-        """The job of this name, and those that had to be numbered on."""
+    def _found(self, name: str) -> Iterator[tuple[str, JobRecord | Remains]]:
+        """The job of this name, and those that had to be numbered on: as Ray tells them, or by
+        their run folders where it does not know them."""
         for candidate in numbered(name):
-            record = self._record(candidate)
-            if record is None:
+            found = self._record(candidate) or self._remains(candidate)
+            if found is None:
                 return
-            yield record
+            yield candidate, found
 
-    def _remains(self, name: str, known: Sequence[str]) -> Iterator[tuple[str, Remains]]:
-        """The same of jobs that Ray does not know, by their run folders."""
-        for candidate in numbered(name):
-            folder = self.folder(candidate)
-            if folder is None:
-                return
-            if candidate not in known:
-                remains = self._patiently(folder, partial(remains_of, folder))
-                if remains is None:
-                    return
-                yield candidate, remains
+    def _remains(self, name: str) -> JobRecord | Remains | None:
+        folder = self.folder(name)
+        if folder is None:
+            return None
+        remains = self._patiently(folder, partial(remains_of, folder))
+        if remains is not None and remains.exit_code is None:
+            # It may have been on its way to Ray a moment ago; what has started is known there.
+            return self._record(name) or remains
+        return remains
 
     def _record(self, name: str) -> JobRecord | None:
         try:
@@ -190,7 +194,10 @@ class Launch:
             return True
         folder = self.folder(record.submission_id)
         if folder is None:
-            return was_closed_in_log(self._insist(lambda api: api.log(record)))
+            try:
+                return was_closed_in_log(self._insist(lambda api: api.log(record)))
+            except LogUnreadable:
+                return False  # for all that can be known
 
         def has_closed() -> bool:
             folder.transport.list_dir(folder.path)

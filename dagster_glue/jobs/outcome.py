@@ -229,7 +229,7 @@ def _exit_code(evidence: Evidence) -> int | None:
 def _pipes_failure(pipes: PipesReport) -> str | None:
     """Why its results cannot be relied on, None if they can."""
     if pipes.problems:
-        return f"not all of its messages could be understood: {'; '.join(pipes.problems[:3])}"
+        return f"not all of its messages could be read: {'; '.join(pipes.problems[:3])}"
     if not pipes.has_opened:
         return (
             "it never opened Dagster Pipes, so nothing is known of its results: call "

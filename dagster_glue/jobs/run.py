@@ -158,7 +158,7 @@ class _Run:
 
     def _source(self, name: str, folder: RunFolder | None, reader: RunMessageReader) -> Source:
         if folder is None:
-            return LogSource(self.link, name, reader, self._output)
+            return LogSource(self.link, name, reader, self._output, self._context.log.warning)
         return FolderSource(folder, reader, self._output)
 
     def _follow(self, name: str, source: Source) -> End:

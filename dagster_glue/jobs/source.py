@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Protocol
 
-from dagster_glue.jobs.client import JobRecord, NoAnswer
+from dagster_glue.jobs.client import JobRecord, LogUnreadable, NoAnswer
 from dagster_glue.jobs.link import JobsLink
 from dagster_glue.jobs.output import DriverOutput
 from dagster_glue.jobs.run_folder import MESSAGES, STATUS, STDERR, STDOUT, RunFolder
@@ -68,8 +68,9 @@ class Source(Protocol):
         """A look after the end, as Ray tells it."""
         ...
 
-    def finish(self) -> None:
-        """Take what stands without a line end; nothing more will come."""
+    def finish(self, missing: str = "") -> None:
+        """Take what stands without a line end; nothing more will come. ``missing`` says why
+        something could not be read, if so."""
         ...
 
 
@@ -101,7 +102,9 @@ class FolderSource:
         is_all = self.ended is not None and self._tail.is_at(self.ended.sizes)
         return Drained.ALL if is_all else Drained.NOTHING
 
-    def finish(self) -> None:
+    def finish(self, missing: str = "") -> None:
+        if missing:
+            self._reader.problems.append(missing)
         rest = self._messages.flush()
         if rest:
             self._reader.note_broken(rest, "cut off in the middle")
@@ -116,15 +119,22 @@ class LogSource:
     ended = None
 
     def __init__(
-        self, link: JobsLink, submission_id: str, reader: RunMessageReader, output: DriverOutput
+        self,
+        link: JobsLink,
+        submission_id: str,
+        reader: RunMessageReader,
+        output: DriverOutput,
+        say: Callable[[str], None],
     ) -> None:
         self._link = link
+        self._say = say
         self._submission_id = submission_id
         self._reader = reader
         self._output = output
         self._splitter = LogSplitter()
         self._offset = 0
         self._next = 0.0
+        self._unreadable = ""
 
     def look(self, wait_s: float = 0.0, pause_s: float = 0.1) -> bool:
         started = time.monotonic()
@@ -141,14 +151,23 @@ class LogSource:
         self._take(record)
         return Drained.ALL
 
-    def finish(self) -> None:
+    def finish(self, missing: str = "") -> None:
+        if self._unreadable or missing:
+            self._reader.problems.append(self._unreadable or missing)
         self._hand_on(self._splitter.flush())
         self._output.write("stdout", b"", final=True)
 
     def _take(self, record: JobRecord | None) -> bool:
-        data = self._link.attempt(
-            lambda api: api.log(record or api.job(self._submission_id)),
-        )
+        if self._unreadable:
+            return False
+        try:
+            data = self._link.attempt(
+                lambda api: api.log(record or api.job(self._submission_id)),
+            )
+        except LogUnreadable as error:
+            self._unreadable = str(error)
+            self._say(f"nothing more can be read of Ray job {self._submission_id}: {error}")
+            return False
         if data is None:
             raise NoAnswer("Ray does not hand out the job's log now")
         new, self._offset = data[self._offset :], max(self._offset, len(data))

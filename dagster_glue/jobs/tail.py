@@ -17,6 +17,11 @@ from slurm_provider.transport import CommandTimeout, Transport, TransportError
 _TIMEOUT_S = 30.0  # a look that hangs in a dead connection hides what comes meanwhile
 _CHUNK_BYTES = 4 * 1024 * 1024
 _MIN_CHUNK_BYTES = 64 * 1024
+_MISSING = 3  # exit code of look.sh
+
+
+class FolderMissing(TransportError):
+    """The folder above is there, and this one is not in it; a file system may show it late."""
 
 
 class Tail:
@@ -47,7 +52,8 @@ class Tail:
             raise
         lines = done.stdout.splitlines()
         if done.returncode != 0 or len(lines) != len(self._names):
-            raise TransportError(
+            error = FolderMissing if done.returncode == _MISSING else TransportError
+            raise error(
                 f"{self._folder} on {self._transport.label} cannot be read: "
                 f"{done.stderr.strip() or f'exit code {done.returncode}'}",
                 transient=True,

@@ -4,7 +4,10 @@
 # While all are as long as their offsets, it looks again up to ROUNDS times, PAUSE seconds apart; where
 # a file system shows sizes late, so often. Names are without blanks.
 # usage: sh -c "$(cat look.sh)" sh FOLDER MAX ROUNDS PAUSE [NAME OFFSET]...
-cd -- "$1" || exit 1
+if ! cd -- "$1"; then
+    [ -e "$1" ] || [ ! -d "$(dirname -- "$1")" ] || exit 3 # it was removed
+    exit 1
+fi
 max=$2 rounds=$3 pause=$4
 shift 4
 names='' read='' is_name=true

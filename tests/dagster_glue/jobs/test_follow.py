@@ -13,6 +13,7 @@ from dagster_glue.jobs.client import JobRecord, JobUnknown, NoAnswer
 from dagster_glue.jobs.follow import End, Follower
 from dagster_glue.jobs.link import JobsLink
 from dagster_glue.jobs.source import Drained, Ended
+from dagster_glue.jobs.tail import FolderMissing
 from slurm_provider.fleet.ledger import Node
 from slurm_provider.slurm import Job, JobState
 from slurm_provider.transport import TransportError
@@ -36,6 +37,8 @@ class World:
         self.cancelled_at = 1e9
         self.drains = 0
         self.drain_moves: Callable[[float], bool] = lambda now: False
+        self.missing = ""
+        self.failure: TransportError = TransportError("cut", transient=True)
         monkeypatch.setattr(link_module, "JobsApi", lambda connection: self)
 
     # the cluster
@@ -62,7 +65,7 @@ class World:
     def look(self, wait_s: float = 0.0, pause_s: float = 0.1) -> bool:
         self.now += wait_s
         if self.files_fail(self.now):
-            raise TransportError("cut", transient=True)
+            raise self.failure
         return False
 
     def drain(self, record: JobRecord | None) -> Drained:
@@ -72,7 +75,8 @@ class World:
             return Drained.SOME
         return Drained.ALL if self.ended is not None else Drained.NOTHING
 
-    def finish(self) -> None: ...
+    def finish(self, missing: str = "") -> None:
+        self.missing = missing
 
     def follow(self) -> End:
         def sleep(seconds: float) -> None:
@@ -198,6 +202,24 @@ def test_files_are_waited_for_longer_after_a_success_than_after_a_failure(world:
     world.status = lambda now: JobRecord("x", "FAILED")
     world.follow()
     assert world.now < 10 < 60 < after_success
+
+
+def test_a_run_folder_that_was_removed_is_not_waited_for_for_ever(world: World) -> None:
+    world.status = lambda now: JobRecord("x", "SUCCEEDED")
+    world.files_fail = lambda now: True
+    world.failure = FolderMissing("/runs/x cannot be read", transient=True)
+    assert world.follow() == End(JobRecord("x", "SUCCEEDED"))
+    assert world.missing == "/runs/x cannot be read"
+    assert 300 < world.now < 400
+
+
+def test_a_file_system_that_is_away_is_waited_for_after_a_success(world: World) -> None:
+    world.status = lambda now: JobRecord("x", "SUCCEEDED")
+    world.files_fail = lambda now: now < 20_000
+    world.ended_at = 5.0
+    world.follow()
+    assert world.now >= 20_000
+    assert world.missing == ""
 
 
 @pytest.mark.parametrize("status", ["SUCCEEDED", "FAILED"])

@@ -9,7 +9,14 @@ from collections.abc import Iterator, Mapping
 import pytest
 
 from dagster_glue.clusters.base import JobsConnection
-from dagster_glue.jobs.client import AlreadySubmitted, JobRecord, JobsApi, JobUnknown, NoAnswer
+from dagster_glue.jobs.client import (
+    AlreadySubmitted,
+    JobRecord,
+    JobsApi,
+    JobUnknown,
+    LogUnreadable,
+    NoAnswer,
+)
 from dagster_glue.jobs.errors import JobRefused
 
 
@@ -107,4 +114,13 @@ def test_the_log_comes_another_way_from_a_dashboard_that_its_agents_refuse(
         "/api/v0/logs/file": (500, refusal),
         "/api/jobs/x/logs": (200, '{"logs": "gr\u00fc\u00df\\n"}'.encode()),
     }
-    assert api.log(JobRecord("x", "RUNNING", driver_node_id="n")) == "gr\u00fc\u00df\n".encode()
+    running = JobRecord("x", "RUNNING", driver_node_id="n")
+    assert api.log(running) == "gr\u00fc\u00df\n".encode()
+
+    broken = b"UnicodeDecodeError: 'utf-8' codec can't decode byte 0xff\n"
+    server.others = {**server.others, "/api/jobs/x/logs": (500, broken)}
+    with pytest.raises(LogUnreadable, match="not UTF-8"):
+        api.log(running)
+    server.others = {**server.others, "/api/jobs/x/logs": (500, b"TimeoutError\n")}
+    with pytest.raises(NoAnswer):
+        api.log(running)

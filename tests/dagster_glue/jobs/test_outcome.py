@@ -133,7 +133,7 @@ CASES = [
      FailureKind.PAYLOAD, "did not close"),
     ("garbled", Evidence(JobRecord("x", "SUCCEEDED"), ended(0),
                          PipesReport(True, True, problems=["{: bad"])),
-     FailureKind.PAYLOAD, "could be understood"),
+     FailureKind.PAYLOAD, "could be read"),
 ]  # fmt: skip
 
 

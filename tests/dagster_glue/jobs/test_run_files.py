@@ -17,7 +17,7 @@ from dagster_glue.jobs import source as source_module
 from dagster_glue.jobs.output import DriverOutput
 from dagster_glue.jobs.run_folder import RunFolder
 from dagster_glue.jobs.source import Drained, FolderSource
-from dagster_glue.jobs.tail import Tail
+from dagster_glue.jobs.tail import FolderMissing, Tail
 from slurm_provider.transport import Completed, LocalTransport, TransportError
 
 
@@ -140,6 +140,8 @@ def test_a_missing_folder_is_an_error_and_a_missing_file_is_empty(
 ) -> None:
     assert Tail(LocalTransport(), folder.path, ("nothing",)).look() == {"nothing": b""}
     with pytest.raises(TransportError, match="cannot be read"):
+        Tail(LocalTransport(), str(tmp_path / "a file system" / "no"), ("x",)).look()
+    with pytest.raises(FolderMissing, match="cannot be read"):
         Tail(LocalTransport(), str(tmp_path / "no"), ("x",)).look()
 
 
