@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dagster as dg
 
-from dagster_glue.jobs.handles import Context
+from dagster_glue.jobs.lineage import Context
 from dagster_glue.jobs.outcome import FailureKind, JobOutcome
 from dagster_glue.jobs.step import CancelWatch, is_direct, is_tried_again
 

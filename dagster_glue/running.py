@@ -15,7 +15,7 @@ from dagster_glue.clusters.base import ClusterAccess
 from dagster_glue.clusters.hetjob import components_in
 from dagster_glue.dashboard import dashboard_command, dashboard_metadata
 from dagster_glue.ending import Ending
-from dagster_glue.jobs.handles import retried_runs
+from dagster_glue.jobs.lineage import retried_runs
 from dagster_glue.jobs.options import RunOptions
 from dagster_glue.jobs.request import EntrypointResources
 from dagster_glue.jobs.run import run_job

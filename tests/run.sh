@@ -1,9 +1,19 @@
 #!/bin/bash
 # Set up environments of their own and run all checks and tests, the fast ones first.
-# usage: tests/run.sh [fast|e2e]   (default: both; e2e needs root, for the sandbox)
+# usage: tests/run.sh [fast|e2e|provider]
+# Without a word: everything. `provider` leaves out the tests of Dagster. All but `fast` need root, for
+# the sandbox.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 layers=${1:-all}
+case $layers in
+    all | fast | e2e) dagster=(tests/dagster_glue) without_dagster=() ;;
+    provider) dagster=() without_dagster=(--ignore tests/dagster_glue) ;;
+    *)
+        echo "tests/run.sh: '$layers' is none of fast, e2e, provider" >&2
+        exit 2
+        ;;
+esac
 
 # End-to-end tests have deadlines, and two busy cores may miss one: what failed runs once more, with
 # nothing beside it, and is named in the output.
@@ -31,7 +41,7 @@ if [ "$layers" != e2e ]; then
     fi
     # Pure functions, Ray's real reconciler, fake Slurm programs; then what starts servers.
     python -m pytest -q -n 2 -m "not sandbox" tests --ignore tests/slurm_provider/transport --ignore tests/dagster_glue
-    python -m pytest -q -n 2 -m "not sandbox" tests/slurm_provider/transport tests/dagster_glue
+    python -m pytest -q -n 2 -m "not sandbox" tests/slurm_provider/transport "${dagster[@]}"
 fi
 if [ "$layers" = fast ]; then
     exit
@@ -52,13 +62,13 @@ python -m pytest -q -m sandbox tests/sandbox
 # tracks processes as on most sites where this machine can.
 tracking=$(python -c 'from sandbox import cgroups; print("cgroup" if cgroups.version() else "linuxproc")')
 python -m sandbox up --hosts 7 --proctrack "$tracking"
-end_to_end python -m pytest -q -m "sandbox and not alone" -n 2 --dist loadfile --no-loadscope-reorder --ignore tests/sandbox --durations=15
-end_to_end python -m pytest -q -m "sandbox and alone" --ignore tests/sandbox
-# The lower bounds of our dependencies, the oldest Ray among them: the fast tests, without most of
-# those that start a Ray of their own, then a cluster that grows, shrinks and shares hosts.
+end_to_end python -m pytest -q -m "sandbox and not alone" -n 2 --dist loadfile --no-loadscope-reorder --ignore tests/sandbox "${without_dagster[@]}" --durations=15
+end_to_end python -m pytest -q -m "sandbox and alone" --ignore tests/sandbox "${without_dagster[@]}"
+# The lower bounds of our dependencies, the oldest Ray among them: the fast tests, then a cluster that
+# grows, shrinks and shares hosts.
 oldest=$(bash sandbox/environment.sh oldest '.[dagster]' pytest pytest-xdist hypothesis -c tests/oldest.txt)
-"$oldest/bin/python" -m pytest -q -n 2 -m "not sandbox" tests/slurm_provider tests/dagster_glue \
-    --ignore tests/dagster_glue/jobs --ignore tests/dagster_glue/test_example_project.py
+"$oldest/bin/python" -m pytest -q -n 2 -m "not sandbox" tests/slurm_provider "${dagster[@]}" \
+    --ignore tests/dagster_glue/test_example_project.py
 python -m sandbox up --env "$oldest" # for its users
 end_to_end "$oldest/bin/python" -m pytest -q -m sandbox tests/e2e/test_growth.py \
     tests/e2e/test_shared_hosts.py

@@ -18,7 +18,7 @@ from dagster_glue.jobs.client import (
     LogUnreadable,
 )
 from dagster_glue.jobs.errors import JobRefused
-from dagster_glue.jobs.handles import Context, find_launched, record_adoption, record_launch
+from dagster_glue.jobs.lineage import Context, attempts
 from dagster_glue.jobs.link import JobsLink, Outage
 from dagster_glue.jobs.options import RunOptions
 from dagster_glue.jobs.payload import Payload
@@ -30,10 +30,10 @@ from dagster_glue.jobs.step import is_direct, next_call
 from dagster_glue.jobs.submission import (
     Choice,
     choose,
-    earlier_ids,
     free_id,
     numbered,
     payload_digest,
+    submission_id,
 )
 from slurm_provider.transport import TransportError
 
@@ -69,15 +69,10 @@ class Launch:
 
     def find(self) -> tuple[str, bool]:
         """The job's name, and whether it is there already, to be gone on with."""
-        names: list[str] = []
-        if not is_direct(self._context):
-            names = earlier_ids(self._call)
-            launched = find_launched(self._context, self._call.call)
-            if launched is not None and launched not in names:
-                names.append(launched)
         taken: list[str] = []
-        for name in names:
-            for candidate, found in self._found(name):
+        calls = () if is_direct(self._context) else attempts(self._context, self._call)
+        for call in calls:
+            for candidate, found in self._found(submission_id(call)):
                 taken.append(candidate)
                 if isinstance(found, Remains):
                     choice = found.choice(self._digest, strict=self._options.strict)
@@ -86,7 +81,6 @@ class Launch:
                     choice = choose(found, self._digest, is_complete=complete)
                 if choice is Choice.ADOPT:
                     self.may_exist = isinstance(found, JobRecord)
-                    self._note(record_adoption, candidate)
                     return candidate, True
                 if choice is Choice.REPLACE:
                     self._context.log.info(
@@ -123,7 +117,6 @@ class Launch:
         except AlreadySubmitted:
             pass  # the answer to an earlier try was lost
         self._context.log.info(f"Ray job {name} submitted to cluster {self._cluster.cluster_id}")
-        self._note(record_launch, name)
 
     def folder(self, name: str) -> RunFolder | None:
         """The job's run folder; None where no file system is shared."""
@@ -239,10 +232,6 @@ class Launch:
 
     def _insist(self, ask: Callable[[JobsApi], _T]) -> _T:
         return self._link.insist(ask, self._check)
-
-    def _note(self, note: Callable[[Context, str, int], None], name: str) -> None:
-        if not is_direct(self._context):
-            note(self._context, name, self._call.call)
 
 
 def _doing(act: Callable[[JobsApi], None]) -> Callable[[JobsApi], bool]:

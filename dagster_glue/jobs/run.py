@@ -23,8 +23,8 @@ from dagster_glue.clusters.base import ClusterAccess, ClusterGone
 from dagster_glue.clusters.worker_news import telling_of_workers
 from dagster_glue.jobs.errors import JobRefused
 from dagster_glue.jobs.follow import End, Follower
-from dagster_glue.jobs.handles import Context
 from dagster_glue.jobs.launch import Launch
+from dagster_glue.jobs.lineage import Context
 from dagster_glue.jobs.link import MAY_PASS, JobsLink
 from dagster_glue.jobs.options import RunOptions
 from dagster_glue.jobs.outcome import (

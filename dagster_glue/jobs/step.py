@@ -14,7 +14,7 @@ from weakref import WeakKeyDictionary
 
 from dagster import AssetExecutionContext, DagsterRunStatus
 
-from dagster_glue.jobs.handles import Context
+from dagster_glue.jobs.lineage import Context
 from dagster_glue.jobs.submission import StepCall
 
 _CANCEL_STATES = (DagsterRunStatus.CANCELING, DagsterRunStatus.CANCELED)

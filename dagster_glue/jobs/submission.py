@@ -44,14 +44,6 @@ def submission_id(call: StepCall) -> str:
     return f"{call.run_id}-{slug}-{call.call}-{call.attempt}"
 
 
-def earlier_ids(call: StepCall) -> list[str]:
-    """Of this step's attempts, this one included, the latest first."""
-    return [
-        submission_id(StepCall(call.run_id, call.step_key, attempt, call.call))
-        for attempt in range(call.attempt, -1, -1)
-    ]
-
-
 def payload_digest(
     payload: Payload, package_uri: str | None, extras: Mapping[str, Any] | None = None
 ) -> str:

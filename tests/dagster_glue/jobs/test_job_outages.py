@@ -11,11 +11,14 @@ from typing import Any
 
 import dagster as dg
 import pytest
+import ray
+from packaging.version import Version
 
 from dagster_glue.jobs import launch as launch_module
 from dagster_glue.jobs.client import JobRecord, JobsApi
 from dagster_glue.jobs.follow import Follower
 from dagster_glue.jobs.options import RunOptions
+from dagster_glue.jobs.submission import StepCall
 
 # Prints its own log: noise of all kinds between messages, over some seconds.
 SLOW = """
@@ -32,7 +35,6 @@ SLOW = """
     with open_dagster_pipes() as pipes:
         ray.init(address="auto")
         talk = chat.remote()
-        sys.stdout.buffer.write(b"no text: \\xff\\xfe\\n")
         for i in range(30):
             sys.stdout.write("\\r" + "#" * i); sys.stdout.flush()
             pipes.report_custom_message(i)
@@ -41,6 +43,19 @@ SLOW = """
         pipes.report_custom_message("y" * 5_000_000)
 """
 EXPECTED = [*range(30), "y" * 5_000_000]
+
+BYTES = """
+    import sys
+    from dagster_pipes import open_dagster_pipes
+
+    with open_dagster_pipes() as pipes:
+        pipes.report_custom_message("before")
+        sys.stdout.buffer.write(b"no text: \\xff\\xfe\\n")
+        sys.stdout.buffer.flush()
+        pipes.report_custom_message("after")
+"""
+# Before, its dashboard had no token for the agents that hand out logs as bytes.
+RAY_GIVES_BYTES = Version(ray.__version__) >= Version("2.54")
 
 
 @pytest.fixture
@@ -88,6 +103,19 @@ def test_a_lost_answer_and_a_cut_connection_lose_no_message_and_start_no_second_
     assert marker.read_text() == "ran\n"
 
 
+@pytest.mark.parametrize("is_shared", [True, False], ids=["shared files", "job log"])
+def test_output_that_is_no_text_harms_no_message_or_fails_the_step_with_the_reason(
+    request: pytest.FixtureRequest, materialize: Any, script: Callable[..., str], is_shared: bool
+) -> None:
+    cluster = request.getfixturevalue("cluster" if is_shared else "unshared")
+    made = materialize(cluster, script(BYTES))
+    if is_shared or RAY_GIVES_BYTES:
+        assert made.result.success, made.failure
+        assert made.messages == ["before", "after"]
+    else:
+        assert "printed bytes that are not UTF-8" in made.failure
+
+
 def test_a_retried_step_goes_on_with_the_running_job_and_gets_all_its_messages(
     cluster: Any,
     materialize: Any,
@@ -127,8 +155,9 @@ def test_sigterm_leaves_the_job_alone_and_the_next_run_goes_on_with_it(
     name = f"{interrupted}-trained-0-0"
     assert _job(cluster, name).status == "RUNNING"
 
-    # What Dagster's event log tells a run that retries another from failure.
-    monkeypatch.setattr(launch_module, "find_launched", lambda context, call: name)
+    # As for a run that retries another from failure.
+    before = StepCall(interrupted, "trained", 0, 0)
+    monkeypatch.setattr(launch_module, "attempts", lambda context, call: [call, before])
     for _ in ("while it runs", "after it succeeded"):
         made = materialize(cluster, path)
         assert made.result.success, made.failure

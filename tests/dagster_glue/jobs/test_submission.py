@@ -12,7 +12,6 @@ from dagster_glue.jobs.submission import (
     Choice,
     StepCall,
     choose,
-    earlier_ids,
     free_id,
     payload_digest,
     submission_id,
@@ -30,11 +29,6 @@ def test_ids_are_safe_file_names_and_differ_when_steps_do(one: str, other: str) 
     ids = [submission_id(StepCall(RUN, key, 0, 0)) for key in (one, other)]
     assert all(re.fullmatch(r"[A-Za-z0-9_-]{1,120}", name) for name in ids)
     assert (ids[0] == ids[1]) == (one == other)
-
-
-def test_earlier_attempts_are_asked_for_latest_first() -> None:
-    names = earlier_ids(StepCall(RUN, "a", 2, 0))
-    assert names == [f"{RUN}-a-0-2", f"{RUN}-a-0-1", f"{RUN}-a-0-0"]
 
 
 def test_a_name_that_is_taken_is_numbered_on() -> None:
