@@ -33,6 +33,17 @@ def dashboard(cluster: Cluster) -> Iterator[int]:
         yield port
 
 
+def submits_a_job(cluster: Cluster, port: int) -> None:
+    """`ray job submit` through this port runs a job on the head; fails the test otherwise."""
+    done = cluster.run(
+        "env", "RAY_AUTH_MODE=token", f"RAY_AUTH_TOKEN_PATH={cluster.dir}/token",
+        "ray", "job", "submit", "--address", f"http://127.0.0.1:{port}", "--",
+        "sh", "-c", "echo job on $(hostname)",
+    )  # fmt: skip
+    assert f"job on {cluster.head()['host']}" in done.output
+    assert "succeeded" in done.output
+
+
 class Links:
     """What `ray-slurm dashboard` prints, as it comes."""
 

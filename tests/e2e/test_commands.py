@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 from tests.e2e.cluster import Cluster
-from tests.e2e.dashboard import dashboard, is_open, status_of
+from tests.e2e.dashboard import dashboard, is_open, status_of, submits_a_job
 from tests.e2e.terminal import terminal
 from tests.sandbox_fixture import ROOT, wait_for
 
@@ -132,14 +132,7 @@ def test_ray_dashboard_asks_for_the_token(cluster: Cluster) -> None:
 
 def test_ray_job_submit_goes_through_the_dashboard(cluster: Cluster) -> None:
     with dashboard(cluster) as port:
-        done = cluster.run(
-            "env", "RAY_AUTH_MODE=token", f"RAY_AUTH_TOKEN_PATH={cluster.dir}/token",
-            "ray", "job", "submit", "--address", f"http://127.0.0.1:{port}", "--",
-            "sh", "-c", "echo job on $(hostname)",
-        )  # fmt: skip
-
-    assert f"job on {cluster.head()['host']}" in done.output
-    assert "succeeded" in done.output
+        submits_a_job(cluster, port)
 
 
 def test_ray_monitor_follows_the_autoscalers_log(cluster: Cluster) -> None:

@@ -14,7 +14,7 @@ import pytest
 from tests.e2e.browser import browser
 from tests.e2e.cluster import Cluster, config, node_type
 from tests.e2e.conftest import MakeCluster
-from tests.e2e.dashboard import Links, dashboard, status_of
+from tests.e2e.dashboard import Links, dashboard, status_of, submits_a_job
 from tests.e2e.terminal import terminal
 from tests.sandbox_fixture import RunningSandbox, wait_for
 
@@ -119,14 +119,7 @@ def test_the_dashboard_and_its_job_api_over_ssh(far: Cluster) -> None:
     with dashboard(far) as port:
         assert status_of(port, "/api/jobs/") == 401
         assert status_of(port, "/api/jobs/", token=far.token()) == 200
-        done = far.run(
-            "env", "RAY_AUTH_MODE=token", f"RAY_AUTH_TOKEN_PATH={far.dir}/token",
-            "ray", "job", "submit", "--address", f"http://127.0.0.1:{port}", "--",
-            "sh", "-c", "echo job on $(hostname)",
-        )  # fmt: skip
-
-    assert f"job on {far.head()['host']}" in done.output
-    assert "succeeded" in done.output
+        submits_a_job(far, port)
 
 
 def test_a_shell_and_the_autoscalers_log_over_ssh(far: Cluster) -> None:

@@ -166,29 +166,21 @@ def test_sigterm_leaves_the_job_alone_and_the_next_run_goes_on_with_it(
     assert marker.read_text() == "ran\n"
 
 
-def test_a_cancelled_run_stops_its_job(
-    cluster: Any,
-    materialize: Any,
-    script: Callable[..., str],
-    marker: Path,
-    in_the_middle: Callable[..., None],
-    runs: dict[str, Any],
-    tmp_path: Path,
-) -> None:
-    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
-
-        def cancel() -> None:  # as the UI does: first the status, then the signal
-            instance.report_run_canceling(instance.get_run_by_id(runs["ids"][0]))
-            signal.raise_signal(signal.SIGTERM)
-
-        in_the_middle(cancel)
-        path = script(SLOW.format(marker=str(marker)))
-        made = materialize(cluster, path, instance=instance, before=runs["note"])
-        assert not made.result.success
-    assert _job(cluster, f"{runs['ids'][0]}-trained-0-0").status == "STOPPED"
+def test_a_cancelled_run_stops_its_job(cluster: Any, cancelled: Callable[..., Any]) -> None:
+    name = cancelled()[0]
+    assert _job(cluster, name).status == "STOPPED"
 
 
 def test_a_cancel_that_does_not_reach_its_job_is_given_up_in_time_and_says_so(
+    cluster: Any, cancelled: Callable[..., Any]
+) -> None:
+    name, said, took_s = cancelled(cluster.proxy.cut, RunOptions(stop_timeout_s=1.0))
+    assert took_s < 10
+    assert f"{name} on cluster test-cluster has not ended within 1 s" in said
+
+
+@pytest.fixture
+def cancelled(
     cluster: Any,
     materialize: Any,
     script: Callable[..., str],
@@ -196,31 +188,33 @@ def test_a_cancel_that_does_not_reach_its_job_is_given_up_in_time_and_says_so(
     in_the_middle: Callable[..., None],
     runs: dict[str, Any],
     tmp_path: Path,
-) -> None:
-    cancelled_at = []
-    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+) -> Callable[..., tuple[str, str, float]]:
+    """Cancels a run in the middle: its job's name, what was said, seconds until the step's end."""
 
-        def cancel() -> None:
-            instance.report_run_canceling(instance.get_run_by_id(runs["ids"][0]))
-            cluster.proxy.cut()
-            cancelled_at.append(time.monotonic())
-            signal.raise_signal(signal.SIGTERM)
+    def cancel(
+        meanwhile: Callable[[], None] = lambda: None, options: RunOptions | None = None
+    ) -> tuple[str, str, float]:
+        at = []
+        with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
 
-        in_the_middle(cancel)
-        made = materialize(
-            cluster,
-            script(SLOW.format(marker=str(marker))),
-            options=RunOptions(stop_timeout_s=1.0),
-            instance=instance,
-            before=runs["note"],
-        )
-        assert not made.result.success
-        assert time.monotonic() - cancelled_at[0] < 10
-        said = [entry.message for entry in instance.all_logs(runs["ids"][0])]
-    name = f"{runs['ids'][0]}-trained-0-0"
-    assert any(
-        f"{name} on cluster test-cluster has not ended within 1 s" in words for words in said
-    )
+            def act() -> None:  # as the UI does: first the status, then the signal
+                instance.report_run_canceling(instance.get_run_by_id(runs["ids"][0]))
+                meanwhile()
+                at.append(time.monotonic())
+                signal.raise_signal(signal.SIGTERM)
+
+            in_the_middle(act)
+            path = script(SLOW.format(marker=str(marker)))
+            made = materialize(
+                cluster, path, options=options, instance=instance, before=runs["note"]
+            )
+            took_s = time.monotonic() - at[0]
+            assert not made.result.success
+            (run_id,) = runs["ids"]
+            said = "\n".join(entry.message for entry in instance.all_logs(run_id))
+        return f"{run_id}-trained-0-0", said, took_s
+
+    return cancel
 
 
 @pytest.fixture
