@@ -14,6 +14,7 @@ from dagster_glue.metrics import (
     WAIT_S,
     Window,
     fetch_records,
+    job_order,
     measure,
     measure_unaccounted,
     samples_of_jobs,
@@ -91,7 +92,7 @@ def run_metadata(
     if outcome.log_path is not None:
         metadata["run_log"] = dg.MetadataValue.path(outcome.log_path)
     if slurm_job_ids:
-        metadata["slurm_job_ids"] = list(slurm_job_ids)
+        metadata["slurm_job_ids"] = sorted(slurm_job_ids, key=job_order)
     return metadata
 
 
@@ -143,7 +144,8 @@ def footprint_metadata(
     if ran_elsewhere:
         metadata["slurm_usage_of"] = dg.MetadataValue.text(_USAGE_OF_ANOTHER)
     if footprint.shared:  # the others are not this run's
-        metadata["slurm_job_ids"] = [job.record.job_id for job in usage.jobs] + list(usage.missing)
+        ids = [*(job.record.job_id for job in usage.jobs), *usage.missing]
+        metadata["slurm_job_ids"] = sorted(ids, key=job_order)
     names = [(job.record, parse_job_name(job.record.name)) for job in usage.jobs]
     workers = [record for record, name in names if name is not None and name.kind == WORKER]
     if workers:

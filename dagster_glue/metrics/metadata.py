@@ -90,7 +90,7 @@ def _table(usage: Usage) -> dg.TableMetadataValue:
 
 def _row(job: JobUsage) -> dict[str, str | int | float | None]:
     """An empty cell is unknown."""
-    record, memory = job.record, job.peak_memory_bytes.value
+    record, memory, wait_s = job.record, job.peak_memory_bytes.value, job.queue_wait_s
     return {
         "job": record.job_id,
         "state": record.state.value,
@@ -98,8 +98,8 @@ def _row(job: JobUsage) -> dict[str, str | int | float | None]:
         "partition": record.partition,
         "cpus": record.cpus,
         "gpus": job.gpus,
-        "queue_wait_s": job.queue_wait_s,
-        "elapsed_s": job.elapsed_s,
+        "queue_wait_s": None if wait_s is None else round(wait_s, 1),
+        "elapsed_s": round(job.elapsed_s, 1),
         "cpu_s": None if job.cpu_s.value is None else round(job.cpu_s.value, 1),
         "peak_memory_mib": None if memory is None else round(memory / _MIB, 1),
     }

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from dagster_glue.metrics.usage import Figure, Usage, Window, measure
+from dagster_glue.metrics.intervals import Window
+from dagster_glue.metrics.usage import Figure, Usage, measure
 from slurm_provider.slurm import Job, JobRecord
 
 

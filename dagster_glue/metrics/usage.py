@@ -6,26 +6,14 @@ there is none, with the reason; a figure that is too small for a known reason sa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from dagster_glue.metrics.intervals import Interval, Window, covered_s, most_at_once
+from dagster_glue.metrics.job_order import job_order
 from slurm_provider.slurm import JobRecord, JobState, StepRecord
 
 _HOUR_S = 3600.0
-
-
-@dataclass(frozen=True)
-class Window:
-    """From when to when an asset ran; epoch seconds."""
-
-    start: float
-    end: float
-
-    def shifted(self, by_s: float) -> Window:
-        return Window(self.start + by_s, self.end + by_s)
-
-    def overlap_s(self, start: float, end: float) -> float:
-        return max(0.0, min(end, self.end) - max(start, self.start))
 
 
 @dataclass(frozen=True)
@@ -77,16 +65,18 @@ class Usage:
     """
 
     jobs: tuple[JobUsage, ...]
+    """By their ids, as people count."""
     shared: bool
     missing: tuple[str, ...]
     """Jobs that accounting does not know (yet)."""
     elapsed: Figure
-    """Seconds from the first job's start to the last one's end."""
+    """Seconds in which at least one job ran: without waits in the queue."""
     node_hours: Figure
     cpu_hours: Figure
     """CPUs allocated times hours."""
     cpu_efficiency: Figure
-    """CPU time of all steps over CPUs allocated times seconds: 1.0 is every CPU busy."""
+    """CPU time of all steps over CPUs allocated times seconds: 1.0 is every CPU busy, more is
+    processes on CPUs that were not allocated."""
     peak_memory_bytes: Figure
     """Of the node with the greatest peak."""
     total_memory_bytes: Figure
@@ -107,6 +97,7 @@ def measure(
     jobs = [_job_usage(record, window, shared) for record in different.values()]
     if shared:  # what was over before, or started after, is not the asset's
         jobs = [job for job in jobs if job.elapsed_s > 0]
+    jobs.sort(key=lambda job: job_order(job.record.job_id))
     ran = [job for job in jobs if job.record.start_time is not None and job.elapsed_s > 0]
     too_small = _why_too_small(ran, missing, shared)
     return Usage(
@@ -119,7 +110,9 @@ def measure(
         cpu_efficiency=_cpu_efficiency(ran, missing),
         peak_memory_bytes=_greatest([j.peak_memory_bytes for j in ran], missing),
         total_memory_bytes=_total_memory(ran, missing),
-        gpus=Figure(_most_at_once(ran, window, lambda job: job.gpus), _missing(missing)),
+        gpus=Figure(
+            most_at_once((_interval(j.record, window.end), j.gpus) for j in ran), _missing(missing)
+        ),
         gpu_hours=Figure(sum(j.gpus * j.elapsed_s for j in ran) / _HOUR_S, too_small),
         queue_wait=_queue_wait(jobs, window, shared, missing),
     )
@@ -199,20 +192,30 @@ def _why_unknown(record: JobRecord, within: bool) -> str:
 
 
 def _elapsed(ran: Sequence[JobUsage], window: Window, shared: bool, too_small: str) -> Figure:
-    if shared:
-        return Figure(window.end - window.start)
     if not ran:
         return Figure(None, too_small) if too_small else Figure(0.0)
-    start, end = zip(*(_interval(job.record) for job in ran), strict=True)
-    return Figure(max(end) - min(start), too_small)
+    if not shared:
+        return Figure(covered_s(_interval(job.record) for job in ran), too_small)
+    elapsed_s = covered_s(window.cut(_interval(job.record, window.end)) for job in ran)
+    # No job that is missing can add to all of the window.
+    return Figure(elapsed_s, too_small if elapsed_s < window.length_s else "")
 
 
 def _cpu_efficiency(ran: Sequence[JobUsage], missing: Sequence[str]) -> Figure:
     unknown = _missing(missing) or next((j.cpu_s.why for j in ran if not j.cpu_s.is_exact), "")
-    allocated_s = sum(job.record.cpus * job.elapsed_s for job in ran)
+    used_s = sum(job.cpu_s.value or 0.0 for job in ran)
+    allocated_s = sum(job.record.cpus * _longest_s(job.record) for job in ran)
     if unknown or not allocated_s:
         return Figure(None, unknown or "no job ran for a second")
-    return Figure(sum(job.cpu_s.value or 0.0 for job in ran) / allocated_s)
+    # Steps may end after their job (seen: a job of 4 s, its batch step of 6 s), and sacct cuts both
+    # to whole seconds: a bit too much CPU time is CPUs that were always busy. What a second more
+    # cannot explain is real, of a site that does not bind processes to the CPUs allocated.
+    second_more_s = allocated_s + sum(job.record.cpus for job in ran)
+    return Figure(1.0 if allocated_s < used_s < second_more_s else used_s / allocated_s)
+
+
+def _longest_s(record: JobRecord) -> int:
+    return max([record.elapsed_s, *(step.elapsed_s for step in record.steps)])
 
 
 def _greatest(figures: Sequence[Figure], missing: Sequence[str]) -> Figure:
@@ -228,8 +231,9 @@ def _total_memory(ran: Sequence[JobUsage], missing: Sequence[str]) -> Figure:
     why = why or next((j.peak_memory_bytes.why for j in ran if j.peak_memory_bytes.why), "")
     if why or not ran:
         return Figure(None, why or "no job ran for a second")
-    total = _most_at_once(ran, None, lambda job: int(job.peak_memory_bytes.value or 0))
-    return Figure(total)
+    return Figure(
+        most_at_once((_interval(j.record), int(j.peak_memory_bytes.value or 0)) for j in ran)
+    )
 
 
 def _queue_wait(
@@ -248,26 +252,10 @@ def _queue_wait(
     return Figure(0.0) if shared else Figure(None, "no job has started")
 
 
-def _most_at_once(
-    jobs: Iterable[JobUsage], window: Window | None, amount: Callable[[JobUsage], int]
-) -> int:
-    """The greatest sum over jobs that ran at the same time."""
-    changes: list[tuple[float, int]] = []
-    for job in jobs:
-        start, end = _interval(job.record)
-        if window is not None and job.record.end_time is None:
-            end = max(end, window.end)
-        changes += [(start, amount(job)), (end, -amount(job))]
-    most = now = 0
-    for _, change in sorted(changes):  # at one instant, ends come before starts
-        now += change
-        most = max(most, now)
-    return most
-
-
-def _interval(record: JobRecord) -> tuple[float, float]:
+def _interval(record: JobRecord, now: float = 0.0) -> Interval:
+    """When the job ran; one that still runs does so at least until ``now``."""
     start = record.start_time or 0.0
-    return start, record.end_time if record.end_time is not None else start + record.elapsed_s
+    return start, max(start + record.elapsed_s, now) if record.end_time is None else record.end_time
 
 
 def _why_too_small(ran: Sequence[JobUsage], missing: Sequence[str], shared: bool) -> str:

@@ -15,8 +15,10 @@ Sample = tuple[float, int]
 """(epoch seconds, workers from then on)."""
 
 _WIDTH, _HEIGHT = 480, 140
-_LEFT, _RIGHT, _TOP, _BOTTOM = 36, 12, 10, 28
-_TICKS = 4
+_LEFT, _RIGHT, _TOP, _BOTTOM = 42, 28, 10, 28
+"""Room for the labels: "10000" on the left, half of "100 min" on the right."""
+_MOST_TIMES, _MOST_COUNTS = 6, 5
+"""Ticks beyond zero: what fits."""
 
 
 def samples_of_jobs(workers: Iterable[JobRecord], start: float, end: float) -> list[Sample]:
@@ -52,8 +54,9 @@ def worker_svg(samples: Sequence[Sample]) -> str:
     """A step line of the number of workers over the time since the first sample."""
     start, end = samples[0][0], samples[-1][0]
     span_s = max(end - start, 1.0)
-    step = max(1, math.ceil(max(count for _, count in samples) / _TICKS))
-    top = step * max(1, math.ceil(max(count for _, count in samples) / step))
+    most = max(count for _, count in samples)
+    step = max(1, round(round_step(most, _MOST_COUNTS)))
+    top = step * max(1, math.ceil(most / step))
 
     def x(when: float) -> float:
         return _LEFT + (when - start) / span_s * (_WIDTH - _LEFT - _RIGHT)
@@ -75,10 +78,12 @@ def worker_svg(samples: Sequence[Sample]) -> str:
         lines.append(f"M{_LEFT},{level}H{_WIDTH - _RIGHT}")
         words.append(_text(_LEFT - 6, y(count) + 4, "end", str(count)))
     unit, unit_s = _time_unit(span_s)
-    for tick in range(_TICKS + 1):
-        when = start + span_s * tick / _TICKS
-        words.append(_text(x(when), _HEIGHT - _BOTTOM + 16, "middle",
-                           f"{span_s * tick / _TICKS / unit_s:.3g} {unit}"))  # fmt: skip
+    tick = round_step(span_s / unit_s, _MOST_TIMES)
+    floor = _HEIGHT - _BOTTOM
+    for number in range(int(span_s / unit_s / tick + 1e-6) + 1):
+        at = x(start + number * tick * unit_s)
+        lines.append(f"M{at:.1f},{floor}v4")
+        words.append(_text(at, floor + 16, "middle", f"{number * tick:g} {unit}"))
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}" height="{_HEIGHT}" '
         f'viewBox="0 0 {_WIDTH} {_HEIGHT}" font-family="sans-serif" font-size="11">'
@@ -88,6 +93,15 @@ def worker_svg(samples: Sequence[Sample]) -> str:
         f'<path d="{path}" stroke="#1f77b4" stroke-width="2" fill="none"/>'
         f"{''.join(words)}</svg>"
     )
+
+
+def round_step(span: float, most: int) -> float:
+    """The least of 1, 2 and 5 times a power of ten that divides ``span`` in at most ``most``."""
+    if span <= 0:
+        return 1.0
+    power = 10.0 ** math.floor(math.log10(span / most))
+    # Floats are not exact: 0.3 is 3 steps of 0.1.
+    return next(n * power for n in (1, 2, 5, 10) if span / (n * power) <= most + 1e-6)
 
 
 def _text(x: float, y: float, anchor: str, words: str) -> str:

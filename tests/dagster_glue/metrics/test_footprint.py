@@ -59,6 +59,12 @@ def test_only_jobs_that_overlap_the_run_s_window_are_its() -> None:
     assert "a shared cluster" in metadata["slurm_usage_of"].value
 
 
+def test_the_ids_of_a_shared_cluster_s_jobs_are_sorted_with_those_that_are_missing() -> None:
+    accounting = Accounting(record("73_1", START, None), record("70", START, None))
+    metadata = said(accounting, ["73_1", "9", "70"])
+    assert metadata["slurm_job_ids"] == ["9", "70", "73_1"]
+
+
 def test_a_dagster_machine_whose_clock_is_behind_finds_its_jobs_nevertheless() -> None:
     slurm = cast(SlurmClient, Accounting(record("1", START + 600, START + 640)))
     footprint = Footprint("s-1", ["1"], [], slurm, shared=True, clock_offset_s=590.0)

@@ -3,7 +3,8 @@ from __future__ import annotations
 from typing import Any
 
 from dagster_glue.metrics.gpu_use import NOT_ACCOUNTED, GpuFigures, gpu_figures
-from dagster_glue.metrics.usage import Window, measure
+from dagster_glue.metrics.intervals import Window
+from dagster_glue.metrics.usage import measure
 from slurm_provider.slurm import GpuUse, JobRecord, JobState, StepRecord
 
 GIB = 1 << 30

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
+from dagster_glue.metrics.intervals import Window
 from dagster_glue.metrics.unaccounted import measure_unaccounted
-from dagster_glue.metrics.usage import Usage, Window, allocated_gpus, is_complete, measure
+from dagster_glue.metrics.usage import Usage, allocated_gpus, is_complete, measure
 from slurm_provider.slurm import Job, JobRecord, JobState, StepRecord
 
 GIB = 1 << 30
@@ -153,6 +154,44 @@ def test_of_a_shared_cluster_only_the_time_window_counts() -> None:
     assert found.node_hours.is_exact
     assert found.cpu_hours.value == pytest.approx((2 * 100 + 4 * 50) / 3600)
     assert "job 1 has not ended" in found.cpu_efficiency.why
+
+
+def test_elapsed_is_when_jobs_ran_and_not_when_they_waited() -> None:
+    """Seen: 37.7 s for a session's cluster that began 31 s later and ran for 6 s of the step."""
+    step_window = Window(62.3, 100)
+    late = job("1", 94, None, elapsed_s=6, submit_time=63)
+    assert usage(late, window=step_window, shared=True).elapsed.value == pytest.approx(6)
+    with_gap = (job("1", 100, 200), job("2", 150, 250), job("3", 400, 450))
+    assert usage(*with_gap).elapsed.value == 200
+    assert usage(*with_gap, window=Window(180, 420), shared=True).elapsed.value == 90
+
+
+def test_elapsed_is_exact_where_no_missing_job_could_add_to_it() -> None:
+    warm, window = job("1", 0, None, elapsed_s=1000), Window(400, 500)
+    assert usage(warm, also=("2",), window=window, shared=True).elapsed.is_exact
+    late = usage(job("1", 450, None), also=("2",), window=window, shared=True).elapsed
+    assert (late.value, late.why) == (50, "accounting does not know job 2")
+
+
+def test_a_step_that_ends_after_its_job_counts_in_the_time_of_its_cpus() -> None:
+    """Seen: 113 % of a job of 4 s with a batch step of 6 s."""
+    steps = (step(total_cpu_s=4.536, elapsed_s=6),)
+    short = job("1", 100, 104, cpus=1, total_cpu_s=4.536, steps=steps)
+    assert usage(short).cpu_efficiency.value == pytest.approx(4.536 / 6)
+
+
+def test_cpu_time_above_what_was_allocated_is_busy_cpus_unless_rounding_cannot_explain_it() -> None:
+    def efficiency(cpu_s: float) -> float | None:
+        steps = (step(total_cpu_s=cpu_s, elapsed_s=4),)
+        short = job("1", 100, 104, cpus=2, total_cpu_s=cpu_s, steps=steps)
+        return usage(short).cpu_efficiency.value
+
+    assert [efficiency(cpu_s) for cpu_s in (6.0, 8.0, 9.9, 16.0)] == [0.75, 1.0, 1.0, 2.0]
+
+
+def test_jobs_are_in_the_order_of_their_ids() -> None:
+    found = usage(job("73_1"), job("70"), job("73_0"), job("9"))
+    assert [j.record.job_id for j in found.jobs] == ["9", "70", "73_0", "73_1"]
 
 
 def test_of_a_shared_cluster_a_job_that_was_there_for_others_gives_no_efficiency() -> None:

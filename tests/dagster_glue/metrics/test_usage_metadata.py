@@ -58,6 +58,15 @@ def test_each_job_is_a_row_and_what_is_unknown_an_empty_cell() -> None:
     assert table.records[1].data["peak_memory_mib"] is None
 
 
+def test_the_times_of_a_row_are_rounded() -> None:
+    running = job(state=JobState.RUNNING, end_time=None, submit_time=98.7654, steps=())
+    usage = measure({"42": running}, ["42"], Window(100, 132.41210150718689), shared=True)
+    table = usage_metadata(usage)["slurm_jobs"]
+    assert isinstance(table, dg.TableMetadataValue)
+    row = table.records[0].data
+    assert (row["elapsed_s"], row["queue_wait_s"]) == (32.4, 1.2)
+
+
 def test_a_figure_that_is_too_small_is_words_with_the_reason() -> None:
     metadata = shown(job(), also=("43",))
     assert metadata["slurm_node_hours"] == "at least 0.1: accounting does not know job 43"
