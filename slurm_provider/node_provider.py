@@ -29,7 +29,8 @@ from slurm_provider.errors import ClusterError, ConfigError
 from slurm_provider.fleet.identity import HEAD, WORKER
 from slurm_provider.fleet.launch import LaunchRequest, request_for
 from slurm_provider.fleet.ledger import Node
-from slurm_provider.fleet.preview import check_hosts, test_node_types
+from slurm_provider.fleet.preview import check_hosts
+from slurm_provider.fleet.verdicts import test_node_types, told_once
 from slurm_provider.node_types import read_node_type
 from slurm_provider.requirements import check_ray_version
 from slurm_provider.slurm import SlurmError, SlurmRefused
@@ -96,13 +97,15 @@ class SlurmNodeProvider(NodeProvider):  # type: ignore[misc]  # Ray ships no typ
     def _ask_slurm(self, config: Mapping[str, Any]) -> None:
         """Ask once per node type whether it can ever run; raises SlurmRefused with its words."""
         verdicts = test_node_types(self._cluster, config)
-        never = [f"node type {v.node_type!r}: {v.problem}" for v in verdicts
-                 if v.problem and not v.transient]  # fmt: skip
+        told = told_once(verdicts)
+        never = [f"{names}: {v.problem}" for names, v in told if not v.transient]
         if never:
             raise SlurmRefused("\n".join(never))
+        for names, verdict in told:
+            cli_logger.warning("{}: {}", names, verdict.problem)
         for verdict in verdicts:
-            if verdict.problem:
-                cli_logger.warning("node type {}: {}", verdict.node_type, verdict.problem)
+            for words in verdict.warnings:
+                cli_logger.warning("node type {!r}: {}", verdict.node_type, words)
         self._asked_slurm = True
 
     # -- listing ---------------------------------------------------------------------------
@@ -187,19 +190,8 @@ class SlurmNodeProvider(NodeProvider):  # type: ignore[misc]  # Ray ships no typ
         cluster, is_head = self._cluster, tags[TAG_RAY_NODE_KIND] == NODE_KIND_HEAD
         request = self._request(node_config, tags, resources, labels)
         workers = self._first_workers() if is_head and cluster.config.start_together else []
-        if workers:
-            check_hosts(cluster, [(request, 1), *workers])
         if is_head:
-            types = cluster.section["_nodes"]
-            self._ask_slurm(
-                {
-                    "provider": cluster.section,
-                    "head_node_type": types["head"],
-                    "available_node_types": {
-                        name: {"node_config": options} for name, options in types["options"].items()
-                    },
-                }
-            )
+            self._check_launch()
             cluster.store.create(cluster.name, with_token=cluster.config.auth == "token")
             cluster.store.reopen()
             cluster.store.forget_head()
@@ -227,8 +219,32 @@ class SlurmNodeProvider(NodeProvider):  # type: ignore[misc]  # Ray ships no typ
             found.append((self._request(types["options"][name], tags, {}, {}), count))
         return found
 
+    def _check_launch(self) -> None:
+        """Raises for whatever can be known to speak against a new head, before anything changes."""
+        cluster, types = self._cluster, self._cluster.section["_nodes"]
+        if self._asked_slurm:
+            return
+        if cluster.config.start_together:
+            tags = {TAG_RAY_NODE_KIND: NODE_KIND_HEAD, TAG_RAY_USER_NODE_TYPE: types["head"]}
+            head = self._request(types["options"][types["head"]], tags, {}, {})
+            check_hosts(cluster, [(head, 1), *self._first_workers()])
+        self._ask_slurm(
+            {
+                "provider": cluster.section,
+                "head_node_type": types["head"],
+                "available_node_types": {
+                    name: {"node_config": options} for name, options in types["options"].items()
+                },
+            }
+        )
+
     @_plainly
     def terminate_node(self, node_id: str) -> None:
+        """A head: `ray up` found that its node type changed, and asks for another one next, which
+        must not turn out impossible only then."""
+        node = self._cluster.fleet.node(node_id)
+        if node is not None and node.kind == HEAD and not self._cluster.is_on_head:
+            self._check_launch()
         self._cluster.fleet.cancel([node_id])
 
     @_plainly

@@ -40,6 +40,21 @@ def test_changed_limits_reach_a_running_cluster(life: Cluster) -> None:
     assert life.head() == before
 
 
+def test_a_typo_in_the_yaml_is_refused_and_the_running_cluster_stays(life: Cluster) -> None:
+    jobs, before = life.jobs(), life.head()
+    defaults = life.content["provider"]["defaults"]
+
+    life.content["provider"]["defaults"] = {**defaults, "partition": "computt"}
+    life.write()
+    done = life.up(check=False)
+    life.content["provider"]["defaults"] = defaults
+    life.write()
+
+    assert done.code != 0 and "Traceback" not in done.output
+    assert "invalid partition specified: computt" in done.output
+    assert life.jobs() == jobs and life.head() == before
+
+
 def test_workers_join_a_restarted_head_in_place_and_take_work(life: Cluster) -> None:
     life.wait_for_workers(life.content["available_node_types"]["cpu"]["min_workers"])
     jobs, before = life.jobs(), life.head()

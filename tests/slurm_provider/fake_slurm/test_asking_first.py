@@ -88,3 +88,20 @@ def test_what_can_never_run_is_said_of_each_type_and_nothing_is_submitted(
     for name in TYPES:
         assert f"node type {name!r}: Slurm refused it: " in refused.value.message
     assert asked(slurm) == sorted(TYPES.values()) and slurm.jobs == []
+
+
+def test_a_head_is_not_ended_for_one_that_can_never_run(
+    slurm: SlurmPrograms, config: dict[str, Any]
+) -> None:
+    ray_up(config)
+    slurm.answer("sbatch", stderr=NEVER, rc=1)
+    provider = SlurmNodeProvider(config["provider"], "demo")
+    (head,) = provider.non_terminated_nodes({TAG_RAY_NODE_KIND: NODE_KIND_HEAD})
+
+    with pytest.raises(ClickException, match="Slurm refused it"):
+        provider.terminate_node(head)
+
+    assert slurm.calls("scancel") == []
+    slurm.tell_the_truth("sbatch")
+    provider.terminate_node(head)
+    assert len(slurm.calls("scancel")) == 1
