@@ -15,15 +15,16 @@ import click
 from slurm_provider.cli.arguments import config_argument
 from slurm_provider.cli.cluster_file import ClusterFile, load
 from slurm_provider.cli.expected_errors import EXPECTED, sentence
-from slurm_provider.cli.findings import OK, PROBLEM, SKIPPED, Finding
+from slurm_provider.cli.findings import OK, PROBLEM, SKIPPED, WARNING, Finding
 from slurm_provider.cli.output import moment
 from slurm_provider.cli.site_probe import probe_site
 from slurm_provider.errors import ConfigError
-from slurm_provider.fleet.preview import test_node_types
+from slurm_provider.fleet.verdicts import test_node_types, told_once
 from slurm_provider.slurm import SlurmMissing
 from slurm_provider.transport import TransportError
 
-_COLOURS = {OK: "green", PROBLEM: "red", SKIPPED: "yellow"}
+_COLOURS = {OK: "green", PROBLEM: "red", SKIPPED: "yellow", WARNING: "yellow"}
+_CHANGE = "change node_config (or provider.defaults)"
 
 
 @click.command()
@@ -103,15 +104,17 @@ def _guarded(what: str, find: Any) -> Any:
 
 def _node_types(file: ClusterFile) -> list[Finding]:
     found = []
-    for verdict in test_node_types(file.cluster, file.config):
+    verdicts = test_node_types(file.cluster, file.config)
+    for verdict in verdicts:
         what = f"node type {verdict.node_type}"
         if verdict.problem is None:
             start = moment(verdict.expected_start)
             text = "accepted by Slurm" + (f", would start at {start}" if start else "")
             found.append(Finding(what, OK, text))
-        else:
-            todo = "wait, or ask for something else" if verdict.transient else "change node_config"
-            found.append(Finding(what, PROBLEM, verdict.problem, todo))
+            found += [Finding(what, WARNING, words) for words in verdict.warnings]
+    for names, verdict in told_once(verdicts):
+        todo = "wait, or ask for something else" if verdict.transient else _CHANGE
+        found.append(Finding(names, PROBLEM, str(verdict.problem), todo))
     return found
 
 

@@ -11,6 +11,7 @@ from slurm_provider.requirements import OLDEST_RAY, version_tuple
 OK = "ok"
 PROBLEM = "problem"
 SKIPPED = "skipped"
+WARNING = "warning"
 
 SHARED_FOLDER = "shared folder"
 ENVIRONMENT = "environment"
@@ -21,7 +22,7 @@ PORTS = "ports between nodes"
 
 @dataclass(frozen=True)
 class Finding:
-    """One line: ``outcome`` is OK, PROBLEM (with what to do) or SKIPPED."""
+    """One line: ``outcome`` is OK, PROBLEM (with what to do), SKIPPED, or WARNING (it may work)."""
 
     what: str
     outcome: str

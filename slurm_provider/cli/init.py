@@ -13,7 +13,7 @@ from slurm_provider.cli.site_plan import plan_site
 from slurm_provider.cli.site_yaml import Login, cluster_yaml, parse_login
 from slurm_provider.errors import ConfigError
 from slurm_provider.fleet.identity import name_error
-from slurm_provider.fleet.preview import test_node_types
+from slurm_provider.fleet.verdicts import test_node_types
 from slurm_provider.slurm import SlurmClient
 from slurm_provider.transport import LocalTransport, Transport
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from slurm_provider.cli.site_plan import NodeSize, SitePlan
-from slurm_provider.slurm import Accounts, Partition
+from slurm_provider.slurm import Accounts, Partition, time_text
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ def _defaults_lines(plan: SitePlan, accounts: Accounts) -> list[str]:
     )
     if qos:
         lines.append(f"        # qos: {_scalar(qos[0])}  # yours: {', '.join(qos)}")
-    lines.append(f'        time: "{slurm_time(plan.cpu.time_s)}"')
+    lines.append(f'        time: "{time_text(plan.cpu.time_s)}"')
     return lines
 
 
@@ -137,7 +137,7 @@ def _environment_lines(prefix: str | None) -> list[str]:
 def _partition_lines(partitions: Sequence[Partition]) -> list[str]:
     lines = ["# Partitions here:"]
     for partition in partitions:
-        limit = "no limit" if partition.max_time_s is None else slurm_time(partition.max_time_s)
+        limit = "no limit" if partition.max_time_s is None else time_text(partition.max_time_s)
         state = "" if partition.is_up else ", down"
         lines.append(
             f"#   {partition.name}: {partition.host_count} hosts, {limit}{state}"
@@ -168,7 +168,7 @@ def _node_lines(size: NodeSize, plan: SitePlan) -> list[str]:
         *([f"            mem: {size.memory_mb}M"] if size.memory_mb is not None else []),
         *([f"            gres: {_scalar(size.gres)}"] if size.gres is not None else []),
         *(
-            [f'            time: "{slurm_time(size.time_s)}"']
+            [f'            time: "{time_text(size.time_s)}"']
             if size.time_s != plan.cpu.time_s
             else []
         ),
@@ -185,14 +185,6 @@ def _gpu_lines(plan: SitePlan) -> list[str]:
         "        min_workers: 0",
         f"        max_workers: {plan.gpu.max_workers}",
     ]
-
-
-def slurm_time(seconds: int) -> str:
-    """A time span as sbatch takes it: ``1-02:03:04`` or ``02:03:04``."""
-    days, rest = divmod(seconds, 86400)
-    hours, rest = divmod(rest, 3600)
-    clock = f"{hours:02}:{rest // 60:02}:{rest % 60:02}"
-    return f"{days}-{clock}" if days else clock
 
 
 def _scalar(text: str) -> str:

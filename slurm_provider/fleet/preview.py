@@ -1,10 +1,8 @@
-"""What would be submitted for a node type, and what Slurm thinks of it; nothing is submitted."""
+"""What would be submitted for a node type; nothing is submitted."""
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +17,7 @@ from slurm_provider.fleet.launch import (
 )
 from slurm_provider.fleet.store import ClusterStore
 from slurm_provider.node_types import read_node_type
-from slurm_provider.slurm import Component, SlurmClient, SlurmError, SlurmLimited, Submission
+from slurm_provider.slurm import Component, SlurmError, Submission
 
 if TYPE_CHECKING:
     from slurm_provider.cluster import Cluster
@@ -28,7 +26,6 @@ LAUNCH = "LAUNCH"
 """Stands for the launch id, which is made when a launch is submitted."""
 UUID = "UUID"
 """Stands for the cluster's uuid as long as there is no cluster."""
-_JOB_SCRIPT = b"#!/bin/sh\n"
 
 
 @dataclass(frozen=True)
@@ -38,19 +35,6 @@ class Preview:
     submission: Submission
     activation: str
     """Shell lines that the job script sources."""
-
-
-@dataclass(frozen=True)
-class TypeVerdict:
-    """Slurm's opinion of a node type."""
-
-    node_type: str
-    problem: str | None
-    """Why it cannot run, with Slurm's words and the next step; None if it can."""
-    transient: bool = False
-    """The problem may go away by itself: a partition is down, a quota is used up."""
-    expected_start: float | None = None
-    """Epoch seconds; Slurm's guess for a job submitted now."""
 
 
 def preview(cluster: Cluster, config: Mapping[str, Any], node_type: str, count: int = 1) -> Preview:
@@ -146,80 +130,6 @@ def check_hosts(cluster: Cluster, requests: Sequence[tuple[LaunchRequest, int]])
             f"{', '.join(sorted(asked))} ({sum(hosts[name] for name in asked)}), and Slurm starts "
             "each component of a heterogeneous job on a host of its own; ask for fewer min_workers"
         )
-
-
-def test_node_types(cluster: Cluster, config: Mapping[str, Any]) -> list[TypeVerdict]:
-    """Ask Slurm about every node type (`sbatch --test-only`), in the order of the YAML.
-
-    A head on the edge node is left out. Raises SlurmUnavailable, SlurmMissing, TransportError.
-    """
-    on_edge = cluster.config.head_placement == "edge"
-    names = [
-        name
-        for name in config["available_node_types"]
-        if not (on_edge and name == config["head_node_type"])
-    ]
-    # sbatch reads the script, and there is none before the cluster's directory is made.
-    script = f"{cluster.store.paths.root}.test-{secrets.token_hex(4)}.sh"
-    transport = cluster.store.transport
-    transport.write_file(script, _JOB_SCRIPT, mode=0o700)
-    try:
-        hints = _Hints(cluster.client)
-        # At once: `ray up` waits for the answers before it submits anything.
-        with ThreadPoolExecutor(max_workers=4) as pool:
-            return list(
-                pool.map(lambda name: _verdict(cluster, config, name, script, hints), names)
-            )
-    finally:
-        transport.remove_tree(script)
-
-
-def _verdict(
-    cluster: Cluster, config: Mapping[str, Any], name: str, script: str, hints: _Hints
-) -> TypeVerdict:
-    planned = preview(cluster, config, name).submission
-    submission = Submission(
-        script=script, options=planned.options, provider_options=planned.provider_options
-    )
-    try:
-        verdict = cluster.client.test_only(submission)
-    except SlurmLimited as error:
-        return TypeVerdict(name, f"Slurm takes no such job now: {error}", transient=True)
-    if verdict.accepted:
-        return TypeVerdict(name, None, expected_start=verdict.expected_start)
-    return TypeVerdict(name, f"Slurm refused it: {verdict.words}{hints.about(verdict.words)}")
-
-
-class _Hints:
-    """What the site has instead, asked once and only if something was refused."""
-
-    def __init__(self, client: SlurmClient) -> None:
-        self._client = client
-        self._texts: dict[str, str] = {}
-
-    def about(self, words: str) -> str:
-        """A sentence to append to Slurm's words, or nothing."""
-        lower = words.lower()
-        for topic in ("account", "qos", "partition"):
-            if topic in lower:
-                if topic not in self._texts:
-                    self._texts[topic] = self._ask(topic)
-                return self._texts[topic]
-        return ""
-
-    def _ask(self, topic: str) -> str:
-        try:
-            if topic == "partition":
-                names = [partition.name for partition in self._client.partitions()]
-                return f". Partitions here: {', '.join(names)}"
-            found = self._client.accounts().associations
-        except SlurmError:
-            return ""  # a refusal to explain the refusal would hide it
-        if topic == "account":
-            names = sorted({association.account for association in found})
-            return f". Your accounts: {', '.join(names)}" if names else ""
-        qos = sorted({name for association in found for name in association.qos})
-        return f". Your QOS: {', '.join(qos)}" if qos else ""
 
 
 def _request(config: Mapping[str, Any], name: str, kind: str) -> LaunchRequest:

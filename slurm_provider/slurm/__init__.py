@@ -18,7 +18,13 @@ from slurm_provider.slurm.errors import (
 from slurm_provider.slurm.hetjob import MAX_COMPONENTS, Component, carried_over
 from slurm_provider.slurm.option_table import OPTIONS, Option
 from slurm_provider.slurm.options import OptionError, to_argv, validate
-from slurm_provider.slurm.quantities import Gres, parse_gres, parse_memory_mb, parse_time_s
+from slurm_provider.slurm.quantities import (
+    Gres,
+    parse_gres,
+    parse_memory_mb,
+    parse_time_s,
+    time_text,
+)
 from slurm_provider.slurm.queue import Job
 from slurm_provider.slurm.reasons import PendingReason, ReasonKind, explain
 from slurm_provider.slurm.request import Requested, requested
@@ -66,6 +72,7 @@ __all__ = [
     "parse_time_s",
     "requested",
     "submit_argv",
+    "time_text",
     "to_argv",
     "validate",
 ]

@@ -34,8 +34,10 @@ from slurm_provider.slurm.site import (
     SiteConfig,
     accounts_argv,
     config_argv,
+    lifting_qos_argv,
     parse_accounts,
     parse_config,
+    parse_lifting_qos,
     parse_partitions,
     partitions_argv,
 )
@@ -185,6 +187,15 @@ class SlurmClient:
             return parse_accounts(self._checked("sacctmgr", accounts_argv(user)))
         except (AccountingUnavailable, SlurmMissing):
             return Accounts(known=False)
+
+    def lifting_qos(self) -> list[str]:
+        """The site's QOS that lift the time limits of partitions; none where there is no
+        accounting, and so no QOS. Raises SlurmMissing where there is no sacctmgr to tell.
+        """
+        try:
+            return parse_lifting_qos(self._checked("sacctmgr", lifting_qos_argv()))
+        except AccountingUnavailable:
+            return []
 
     def _checked(self, command: str, argv: Sequence[str]) -> str:
         done = self._run(argv)

@@ -61,6 +61,14 @@ def parse_time_s(text: str) -> int | None:
     return total_s or None
 
 
+def time_text(seconds: int) -> str:
+    """A time span as sbatch takes it: ``1-02:03:04`` or ``02:03:04``."""
+    days, rest = divmod(seconds, 86400)
+    hours, rest = divmod(rest, 3600)
+    clock = f"{hours:02}:{rest // 60:02}:{rest % 60:02}"
+    return f"{days}-{clock}" if days else clock
+
+
 def parse_gres(text: str) -> list[Gres]:
     """The resources of a gres list in any form Slurm prints or takes.
 

@@ -175,6 +175,17 @@ def parse_accounts(text: str) -> Accounts:
     return Accounts(True, default_account, tuple(associations))
 
 
+def lifting_qos_argv() -> list[str]:
+    """The sacctmgr command for ``parse_lifting_qos``."""
+    return ["sacctmgr", "--noheader", "--parsable2", "show", "qos", "format=Name,Flags"]
+
+
+def parse_lifting_qos(text: str) -> list[str]:
+    """The QOS under which jobs may run longer than their partition's limit."""
+    rows = [line.partition("|") for line in text.splitlines()]
+    return [name for name, _, flags in rows if "PartitionTimeLimit" in flags.split(",")]
+
+
 def _partition(values: list[str]) -> Partition:
     name, up, max_time, default_time, count, state, cpus, memory, gres, features, nodelist = values
     names = () if features in ("", "(null)") else tuple(features.split(","))

@@ -52,6 +52,19 @@ def test_a_worker_that_can_never_run(make_cluster: MakeCluster, options: Config)
 
     assert "Requested node configuration is not available" in output
     assert "'huge'" in output
+    ((option, value),) = options.items()
+    assert f"Asked for: {option}: {value}; " in output
+    assert "4 CPUs, 6000 MB, gpu:a100:2" in output  # what there is instead
+
+
+def test_a_time_limit_that_slurm_takes_and_never_starts(make_cluster: MakeCluster) -> None:
+    content = config()
+    content["provider"]["defaults"]["time"] = "3-00:00:00"
+
+    output = refused(make_cluster("toolong", content))
+
+    assert output.count("time: 3-00:00:00 is longer than partition compute allows") == 1
+    assert "node types 'head' and 'cpu'" in output
 
 
 def test_an_account_that_is_not_the_users(make_cluster: MakeCluster) -> None:

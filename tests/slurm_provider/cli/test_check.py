@@ -214,11 +214,53 @@ def test_a_refused_node_type_carries_slurms_words_and_the_partitions_there_are(
     shown = cli.run("check", cli.write())
     assert shown.exit_code == 1
     assert (
-        "problem  node type cpu: Slurm refused it: allocation failure: Invalid partition name "
-        "specified. Partitions here: compute\n           -> change node_config"
+        "problem  node types 'head' and 'cpu': Slurm refused it: allocation failure: Invalid "
+        "partition name specified. Partitions here: compute\n           -> change node_config "
+        "(or provider.defaults)"
     ) in shown.output
-    assert "2 problems." in shown.output
+    assert "1 problem." in shown.output
     assert not [call for call in slurm.calls if "--parsable" in call]
+
+
+def test_a_size_no_host_has_is_told_with_what_hosts_have_by_one_more_command(
+    cli: Any, slurm: Any
+) -> None:
+    words = "allocation failure: Requested node configuration is not available"
+    slurm.answer("sbatch", stderr=words, rc=1)
+    cli.config["provider"]["defaults"]["mem"] = "500G"
+    del cli.config["available_node_types"]["cpu"]["node_config"]["mem"]
+    shown = cli.run("check", cli.write(), "--no-job")
+    assert (
+        f"problem  node types 'head' and 'cpu': Slurm refused it: {words}. Asked for: mem: 500G; "
+        "partition compute has hosts with 16 CPUs, 64000 MB, no gres\n"
+    ) in shown.output
+    assert len([call for call in slurm.calls if call.startswith("sinfo")]) == 1
+
+
+@pytest.mark.parametrize(
+    ("flags", "defaults", "outcome"),
+    [
+        ("", {"partition": "compute"}, "problem  node types 'head' and 'cpu': it would wait for"),
+        ("PartitionTimeLimit", {"partition": "compute"}, "unless QOS vip lifts that limit, it"),
+        ("", {}, "unless the site chooses another partition, it would wait for ever"),
+    ],
+)
+def test_a_longer_time_than_the_partition_allows_is_a_problem_unless_it_may_be_lifted(
+    cli: Any, slurm: Any, flags: str, defaults: dict[str, str], outcome: str
+) -> None:
+    slurm.answer("sacctmgr", f"normal|\nvip|DenyOnLimit,{flags}\n")
+    cli.config["provider"]["defaults"] = {**defaults, "time": "3-00:00:00"}
+    shown = cli.run("check", cli.write(), "--no-job")
+    assert outcome in shown.output
+    assert "time: 3-00:00:00 is longer than partition compute allows (1-00:00:00)" in shown.output
+    assert shown.exit_code == (1 if outcome.startswith("problem") else 0)
+
+
+def test_a_head_with_too_little_memory_is_a_warning(cli: Any) -> None:
+    cli.config["available_node_types"]["head"]["node_config"]["mem"] = "100M"
+    shown = cli.run("check", cli.write(), "--no-job")
+    assert "warning  node type head: mem: 100M is too little for a head" in shown.output
+    assert shown.exit_code == 0
 
 
 def test_a_quota_that_is_used_up_is_told_as_passing(cli: Any, slurm: Any) -> None:

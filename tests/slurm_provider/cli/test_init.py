@@ -10,9 +10,9 @@ import yaml
 
 from slurm_provider.cli.init import environment_prefix
 from slurm_provider.cli.site_plan import plan_site
-from slurm_provider.cli.site_yaml import Login, cluster_yaml, parse_login, slurm_time
+from slurm_provider.cli.site_yaml import Login, cluster_yaml, parse_login
 from slurm_provider.errors import ConfigError
-from slurm_provider.slurm import Accounts, Association, Gres, HostGroup, Partition
+from slurm_provider.slurm import Accounts, Association, Gres, HostGroup, Partition, time_text
 
 DAY_S = 86400
 
@@ -132,7 +132,7 @@ def test_what_is_no_login_is_refused(text: str) -> None:
     ("seconds", "text"), [(300, "00:05:00"), (DAY_S, "1-00:00:00"), (3661, "01:01:01")]
 )
 def test_time_spans_are_written_as_sbatch_takes_them(seconds: int, text: str) -> None:
-    assert slurm_time(seconds) == text
+    assert time_text(seconds) == text
 
 
 def test_only_an_environment_of_its_own_becomes_the_prefix(tmp_path: Path) -> None:

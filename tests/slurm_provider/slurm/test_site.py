@@ -100,6 +100,11 @@ def test_a_user_without_accounts_is_known_to_have_none() -> None:
     assert accounts.associations == ()
 
 
+def test_a_qos_lifts_time_limits_of_partitions_by_its_flag() -> None:
+    text = "normal|\nvip|DenyOnLimit,PartitionTimeLimit\nmin|PartitionMinNodes\n"
+    assert parse_lifting_qos(text) == ["vip"]
+
+
 @pytest.mark.parametrize(
     ("size", "parameters", "tasks"),
     [
