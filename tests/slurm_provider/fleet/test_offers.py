@@ -21,9 +21,7 @@ COMPUTE = Partition(
 )  # fmt: skip
 LONG = Partition("long", False, True, None, None, (HostGroup(1, "idle", 2, 1, (), (), "l1"),))
 SITE = [COMPUTE, LONG]
-_HOSTS = (
-    "partition compute has hosts with 16 CPUs, 3000 MB, no gres; or 4 CPUs, 6000 MB, gpu:a100:2"
-)
+_KINDS = "16 CPUs, 3000 MB, no gres; or 4 CPUs, 6000 MB, gpu:a100:2"
 
 
 @pytest.mark.parametrize(

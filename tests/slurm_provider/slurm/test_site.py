@@ -3,7 +3,12 @@ from __future__ import annotations
 import pytest
 
 from slurm_provider.slurm import Association, Gres, SlurmOutputError
-from slurm_provider.slurm.site import parse_accounts, parse_config, parse_partitions
+from slurm_provider.slurm.site import (
+    parse_accounts,
+    parse_config,
+    parse_lifting_qos,
+    parse_partitions,
+)
 from tests.slurm_provider.slurm.conftest import records
 
 CONFIG = """Configuration data as of 2026-11-23T00:06:39
