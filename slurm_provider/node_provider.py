@@ -31,6 +31,7 @@ from slurm_provider.fleet.launch import LaunchRequest, request_for
 from slurm_provider.fleet.ledger import Node
 from slurm_provider.fleet.preview import check_hosts
 from slurm_provider.fleet.verdicts import test_node_types, told_once
+from slurm_provider.head_launch import check_open, sole_launch
 from slurm_provider.node_types import read_node_type
 from slurm_provider.requirements import check_ray_version
 from slurm_provider.slurm import SlurmError, SlurmRefused
@@ -92,6 +93,7 @@ class SlurmNodeProvider(NodeProvider):  # type: ignore[misc]  # Ray ships no typ
     def prepare_for_head_node(self, cluster_config: dict[str, Any]) -> dict[str, Any]:
         if not self._asked_slurm:  # `ray up` on a running cluster, perhaps with other types
             self._ask_slurm(cluster_config)
+        check_open(self._cluster)
         return bootstrap.for_head(cluster_config)
 
     def _ask_slurm(self, config: Mapping[str, Any]) -> None:
@@ -187,29 +189,31 @@ class SlurmNodeProvider(NodeProvider):  # type: ignore[misc]  # Ray ships no typ
         resources: Mapping[str, float],
         labels: Mapping[str, str],
     ) -> dict[str, Any]:
-        cluster, is_head = self._cluster, tags[TAG_RAY_NODE_KIND] == NODE_KIND_HEAD
         request = self._request(node_config, tags, resources, labels)
-        workers = self._first_workers() if is_head and cluster.config.start_together else []
-        if is_head:
-            self._check_launch()
-            cluster.store.create(cluster.name, with_token=cluster.config.auth == "token")
-            cluster.store.reopen()
-            cluster.store.forget_head()
-            cluster.forget()
-        code = cluster.store.install_code()
-        head_env = {}
-        if is_head:
-            max_workers = cluster.section["_nodes"]["max_workers"]
-            head_env = bootstrap.autoscaler_env(cluster.config) | bootstrap.demand_env(max_workers)
-        if workers:
-            head_id, *_ = cluster.fleet.launch_together(request, workers, code, head_env)
-            ids = [head_id]
-        else:
-            ids = cluster.fleet.launch(request, count, code, head_env)
-        if is_head:
-            for identifier in ids:
-                self.set_node_tags(identifier, tags)
+        if tags[TAG_RAY_NODE_KIND] == NODE_KIND_HEAD:
+            return {self._create_head(request, tags): {}}
+        code = self._cluster.store.install_code()
+        ids = self._cluster.fleet.launch(request, count, code, {})
         return {identifier: {} for identifier in ids}
+
+    def _create_head(self, request: LaunchRequest, tags: Mapping[str, str]) -> str:
+        cluster, store = self._cluster, self._cluster.store
+        self._check_launch()
+        with sole_launch(cluster):
+            store.create(cluster.name, with_token=cluster.config.auth == "token")
+            store.reopen()
+            store.forget_head()
+            cluster.forget()
+            code = store.install_code()
+            max_workers = cluster.section["_nodes"]["max_workers"]
+            env = bootstrap.autoscaler_env(cluster.config) | bootstrap.demand_env(max_workers)
+            workers = self._first_workers() if cluster.config.start_together else []
+            if workers:
+                head_id, *_ = cluster.fleet.launch_together(request, workers, code, env)
+            else:
+                (head_id,) = cluster.fleet.launch(request, 1, code, env)
+            self.set_node_tags(head_id, tags)
+        return head_id
 
     def _first_workers(self) -> list[tuple[LaunchRequest, int]]:
         """What the autoscaler would ask for first: the smallest number of each type."""
@@ -249,9 +253,11 @@ class SlurmNodeProvider(NodeProvider):  # type: ignore[misc]  # Ray ships no typ
 
     @_plainly
     def terminate_nodes(self, node_ids: list[str]) -> None:
-        """One scancel for all. With the head among them the cluster is closing for good."""
+        """One scancel for all. With the head among them `ray down` closes the cluster for good;
+        the autoscaler may end a stranger, but its own head lives."""
         fleet = self._cluster.fleet
-        if any((node := fleet.node(i)) is not None and node.kind == HEAD for i in node_ids):
+        has_head = any((node := fleet.node(i)) is not None and node.kind == HEAD for i in node_ids)
+        if has_head and not self._cluster.is_on_head:
             self._cluster.store.close()
         fleet.cancel(node_ids)
 
