@@ -96,7 +96,7 @@ class NodeAccess:
             if answer is not None:
                 del self._orders[command]
                 if answer["exit_code"] != 0:
-                    words = f"Ray did not start on the head: {self._with_log(answer)}"
+                    words = f"Ray did not start on the head: {self._with_log(answer['message'])}"
                     raise StartFailed(words, self.node_id)
                 return
             if time.monotonic() > next_listing:
@@ -247,17 +247,28 @@ class NodeAccess:
         return dict(json.loads(self._store.transport.read_file(path)))
 
     def _ended(self, reason: str) -> StartFailed:
-        words = f"node {self.node_id} ended: {self._with_log({'message': reason})}"
-        return StartFailed(words, self.node_id)
+        return StartFailed(f"node {self.node_id} ended: {self._with_log(reason)}", self.node_id)
 
-    def _with_log(self, answer: Mapping[str, Any]) -> str:
+    def _with_log(self, reason: str) -> str:
+        log = self._paths.log(self.node_id)
         tail = self._store.log_tail(self.node_id)
-        return (
-            f"{answer['message']}\n--- last lines of {self._paths.log(self.node_id)}\n{tail}"
-            if tail
-            else f"{answer['message']}; it left no log in {self._paths.logs}, so perhaps compute "
-            "hosts do not share that folder (provider.cluster_dir): `ray-slurm check` tries it"
-        )
+        if tail:
+            return f"{reason}\n--- last lines of {log}\n{tail}"
+        if self.node_id in self._store.logged_nodes():
+            return (
+                f"{reason}; it printed nothing to {log}, so look at what runs first: "
+                "provider.environment.activate"
+            )
+        node = self._cluster.fleet.node(self.node_id)
+        if node is not None and node.job is not None and node.job.state.is_terminal:
+            if not node.job.nodelist:
+                return f"{reason}, before its job started; `ray up` submits a new one"
+            if self._store.report(self.node_id) is None:
+                return (
+                    f"{reason}; it left no log in {self._paths.logs}, so perhaps compute hosts do "
+                    "not share that folder (provider.cluster_dir): `ray-slurm check` tries it"
+                )
+        return f"{reason}; there is no log of it in {self._paths.logs}"
 
 
 # HOME as the working folder: what `ray exec` does everywhere else.
