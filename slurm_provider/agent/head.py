@@ -50,9 +50,6 @@ class Request:
     command: str
     env: dict[str, str]
 
-    def answer(self, exit_code: int, message: str = "") -> None:
-        write_json(f"{self.path}.result", {"exit_code": exit_code, "message": message})
-
 
 class Head:
     """State of the supervised Ray on the head."""
@@ -112,8 +109,8 @@ class Head:
                 node.keep_logs_of_failed_runs()
             if time.monotonic() > next_heartbeat:
                 next_heartbeat = time.monotonic() + _HEARTBEAT_S
-                with contextlib.suppress(OSError):  # the next one may be heard
-                    node.report(heartbeat=time.time())
+                node.report(heartbeat=time.time())
+                node.told.again()
 
     def _is_unwanted(self) -> bool:
         now = time.monotonic()
@@ -231,7 +228,8 @@ class Head:
         self._stop()
         if len(self._restarts) >= _RESTARTS:
             print("[agent] Ray keeps ending; run `ray up` again to restart it", flush=True)
-            with contextlib.suppress(FileNotFoundError):
+            self._node.told.forget(self._paths.head)
+            with contextlib.suppress(OSError):
                 os.unlink(self._paths.head)  # there is none to be reached
             self._node.report(state="failed", reason=f"`ray start` ended with exit code {code}")
             return
@@ -246,7 +244,7 @@ class Head:
         assert started is not None and node.plan is not None
         address = started["address"]  # the user's own, if `ray start` was given one
         generation = f"{node.spec.node_id}.{time.time_ns():x}"
-        write_json(
+        node.told.tell_json(
             self._paths.head,
             {
                 "node_id": node.spec.node_id,
@@ -269,7 +267,8 @@ class Head:
 
     def _answer(self, exit_code: int, message: str = "") -> None:
         if self._unanswered and self._request is not None:
-            self._request.answer(exit_code, message)
+            answer = {"exit_code": exit_code, "message": message}
+            self._node.told.tell_json(f"{self._request.path}.result", answer)
             self._unanswered = False
 
     def _stop(self) -> None:
@@ -318,7 +317,8 @@ class Head:
         return Cluster(config["provider"], config["cluster_name"]).client_with(timeout_s)
 
     def _leave(self, reason: str) -> int:
-        self._answer(1, reason)
+        if os.path.isdir(self._paths.root):  # or else the answer would make it anew
+            self._answer(1, reason)
         self._node.leave(reason, 0)
         return 0
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from typing import TextIO, cast
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -47,8 +48,12 @@ def _node(cluster_dir: str, launch: str, index: str | None = None) -> int:
     from slurm_provider.agent.node import Node, NodeError, Spec
     from slurm_provider.agent.ports import NoFreePorts
     from slurm_provider.agent.scratch import ScratchError
+    from slurm_provider.agent.unfailing import UnfailingStream
     from slurm_provider.agent.worker import run_worker
 
+    # Both are the node's log, on the shared file system.
+    sys.stdout = cast(TextIO, UnfailingStream(sys.stdout))
+    sys.stderr = cast(TextIO, UnfailingStream(sys.stderr))
     try:
         node = Node(Spec.read(cluster_dir, launch, os.environ, index))
     except NodeError as error:

@@ -22,7 +22,7 @@ from typing import Any
 
 from slurm_provider.agent.allocation import MB, job_started, read_allocation
 from slurm_provider.agent.earlier_ray import SessionLink
-from slurm_provider.agent.files import read_json, write_json, write_text
+from slurm_provider.agent.files import read_json
 from slurm_provider.agent.hetjob import VARIABLE, own_component
 from slurm_provider.agent.kept_logs import LogKeeper
 from slurm_provider.agent.memory_kills import memory_kills
@@ -31,6 +31,7 @@ from slurm_provider.agent.ports import PortRange, claim_block
 from slurm_provider.agent.processes import become_subreaper, end_descendants
 from slurm_provider.agent.ray_start import NodePlan
 from slurm_provider.agent.scratch import make_scratch, remove_scratch
+from slurm_provider.agent.unfailing import Told
 from slurm_provider.cluster_paths import ClusterPaths
 
 # Below Slurm's KillWait (30 s by default, often less): after it Slurm kills what is left.
@@ -120,6 +121,7 @@ class Node:
     def __init__(self, spec: Spec) -> None:
         self.spec = spec
         self.paths = spec.paths
+        self.told = Told()
         self.signals = Signals(signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
         self.scratch: str | None = None
         self.plan: NodePlan | None = None
@@ -211,12 +213,15 @@ class Node:
         if head_address:
             variables["RAY_ADDRESS"] = head_address
         lines = [f"export {key}={_quoted(value)}" for key, value in variables.items()]
-        write_text(self.paths.shell(self.spec.node_id), "\n".join(lines) + "\n")
+        self.told.tell(self.paths.shell(self.spec.node_id), "\n".join(lines) + "\n")
 
     def report(self, **values: Any) -> None:
-        """Merge into the node's report, which the provider and ``ray-slurm status`` read."""
+        """Merge into the node's report, which the provider and ``ray-slurm status`` read.
+
+        Never raises: what cannot be written now is written later.
+        """
         self._report.update(values)
-        write_json(self.paths.report(self.spec.node_id), self._report)
+        self.told.tell_json(self.paths.report(self.spec.node_id), self._report)
 
     def keep_logs_of_failed_runs(self) -> None:
         """To be called every few seconds."""
@@ -227,9 +232,8 @@ class Node:
         """To be called often: who wonders why a worker process is gone looks at the report."""
         kills = memory_kills()
         if kills > self._memory_kills:
-            with contextlib.suppress(OSError):  # the next look reports it
-                self.report(memory_kills=kills, memory_killed=time.time())
-                self._memory_kills = kills
+            self.report(memory_kills=kills, memory_killed=time.time())
+            self._memory_kills = kills
 
     def stop_ray(self) -> None:
         """End every process below this agent but those of other components."""
@@ -247,9 +251,8 @@ class Node:
             if self.session_link:
                 self.session_link.remove()
             remove_scratch(self.scratch)
-        with contextlib.suppress(OSError):  # `ray down` may have removed the folder already
-            if os.path.isdir(self.paths.root):
-                self.report(state="ended", reason=reason, exit_code=exit_code, ended=time.time())
+        if os.path.isdir(self.paths.root):  # `ray down` may have removed the folder already
+            self.report(state="ended", reason=reason, exit_code=exit_code, ended=time.time())
         print(f"[agent] node left: {reason}", flush=True)
 
     def _environment(self) -> dict[str, str]:

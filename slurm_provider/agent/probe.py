@@ -20,6 +20,7 @@ from typing import Any
 
 from slurm_provider.agent.files import read_json, write_json
 from slurm_provider.agent.network import NetworkError, node_address
+from slurm_provider.agent.scratch import ScratchError, make_scratch, remove_scratch
 
 GREETING = b"ray-slurm check\n"
 _LISTEN_S = 120.0
@@ -40,7 +41,8 @@ def main(folder: str, mode: str) -> int:
         write_json(answer, {**_about(), **_connect(read_json(f"{folder}/listen.json"))})
         return 0
     listening = _listen(spec)
-    write_json(answer, {**_about(), **listening, "nonce": spec["nonce"], **_ray(), **_slurm(spec)})
+    found = {**listening, **_scratch(spec), **_ray(), **_slurm(spec)}
+    write_json(answer, {**_about(), "nonce": spec["nonce"], **found})
     time.sleep(_LISTEN_S)  # until it is cancelled: others try the port, and srun into this job
     return 0
 
@@ -78,6 +80,15 @@ def _listen(spec: Mapping[str, Any]) -> dict[str, Any]:
         threading.Thread(target=_greet, args=(listener,), daemon=True).start()
         return {"address": address, "port": port}
     return {"network_problem": f"no free port found between {low} and {high}"}
+
+
+def _scratch(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """Whether there is a place for Ray's session folder, as on a node."""
+    try:
+        remove_scratch(make_scratch("0000000000-0", spec["temp_dir"], os.environ))
+    except ScratchError as error:
+        return {"temp_problem": str(error)}
+    return {"temp_problem": None}
 
 
 def _greet(listener: socket.socket) -> None:

@@ -106,6 +106,7 @@ def _follow(node: Node, runtime: RayRuntime, head: dict[str, Any]) -> str:
             node.keep_logs_of_failed_runs()
             if is_closing(node.paths):
                 return "the cluster is being taken down"
+            node.told.again()
             if _head_changed(node, head):
                 return "head changed"
         if code is not None:
@@ -129,9 +130,9 @@ def _wait_for_head(node: Node, timeout_s: float, newer_than: str | None) -> dict
     while True:
         if is_closing(node.paths):
             raise NodeError("the cluster is being taken down")
-        head = read_json(node.paths.head)
+        head = _published_head(node)
         if head is not None and head["generation"] != newer_than:
-            return dict(head)
+            return head
         if time.monotonic() > deadline:
             raise NodeError(f"no head appeared in {node.paths.head} within {timeout_s:.0f} s")
         if node.signals.wait(0.5) & {signal.SIGTERM, signal.SIGINT}:
@@ -139,8 +140,17 @@ def _wait_for_head(node: Node, timeout_s: float, newer_than: str | None) -> dict
 
 
 def _head_changed(node: Node, head: dict[str, Any]) -> bool:
-    current = read_json(node.paths.head)
+    current = _published_head(node)
     return current is not None and current["generation"] != head["generation"]
+
+
+def _published_head(node: Node) -> dict[str, Any] | None:
+    """None also while the file system gives no answer, which says nothing of the head."""
+    try:
+        head: dict[str, Any] | None = read_json(node.paths.head)
+    except OSError:
+        return None
+    return head
 
 
 def _wait_for_change(node: Node, head: dict[str, Any]) -> bool:

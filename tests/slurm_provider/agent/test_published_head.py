@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from slurm_provider.agent.head import Head
 from slurm_provider.agent.node import Node
+from slurm_provider.agent.unfailing import Told
 from slurm_provider.cluster_paths import ClusterPaths
 
 
@@ -20,6 +21,7 @@ def test_others_are_told_the_address_that_ray_was_started_with(tmp_path: Path) -
     told: dict[str, Any] = {}
     node = SimpleNamespace(
         paths=paths,
+        told=Told(),
         spec=SimpleNamespace(node_id="h-0", values={}),
         plan=SimpleNamespace(address="10.0.0.1", allocation=SimpleNamespace(job_id="7", host="n1")),
         report=told.update,
