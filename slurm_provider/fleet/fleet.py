@@ -20,13 +20,14 @@ from slurm_provider.fleet.admission import is_unsure
 from slurm_provider.fleet.edge import EdgeHead
 from slurm_provider.fleet.hopeless import Hopeless, why
 from slurm_provider.fleet.identity import HEAD, JobIdentity, new_launch_id, split_node_id
-from slurm_provider.fleet.launch import LaunchRequest, activation, node_spec
+from slurm_provider.fleet.launch import LaunchRequest, node_spec
 from slurm_provider.fleet.ledger import Ledger, Node
 from slurm_provider.fleet.postmortem import Postmortem
 from slurm_provider.fleet.state import FleetState
 from slurm_provider.fleet.store import ClusterStore
 from slurm_provider.fleet.submitter import Submitter
 from slurm_provider.slurm import Job, SlurmClient, SlurmError, SlurmUnavailable
+from slurm_provider.transport import TransportError
 
 logger = logging.getLogger(__name__)
 
@@ -122,13 +123,13 @@ class Fleet:
         """
         self._check_open()
         sizes = {new_launch_id(): size for size in self._submitter.sizes(count)}
-        for launch in sizes:
-            self._write_launch(launch, request, code, head_env)
         launches = {
-            launch: self._add(launch, request, size, code) for launch, size in sizes.items()
+            launch: self._add(launch, request, size, code, head_env)
+            for launch, size in sizes.items()
         }
         with self._all_or_none(launches) as nodes:
             if request.on_edge:
+                self._submitter.write(nodes)
                 self._edge.start(nodes[0].launch, nodes[0].node_id, request.node_type, code)
                 nodes[0].held = None
             elif self._watched:
@@ -149,11 +150,11 @@ class Fleet:
         self._check_open()
         asked = [(new_launch_id(), request, count) for request, count in [(head, 1), *workers]]
         components = [(launch, i) for launch, _, count in asked[1:] for i in range(count)]
-        for launch, request, _ in asked:
-            others = components if request is head else []
-            self._write_launch(launch, request, code, head_env, others)
         launches = {
-            launch: self._add(launch, request, count, code) for launch, request, count in asked
+            launch: self._add(
+                launch, request, count, code, head_env, components if request is head else ()
+            )
+            for launch, request, count in asked
         }
         with self._all_or_none(launches) as nodes:
             self._submitter.submit_together(launches, self.refresh)
@@ -197,23 +198,20 @@ class Fleet:
         if self._store.is_closing():
             raise ClusterError(f"cluster {self._cluster_name!r} is being taken down")
 
-    def _write_launch(
+    def _add(
         self,
         launch: str,
         request: LaunchRequest,
+        count: int,
         code: str,
         head_env: Mapping[str, str],
         components: Sequence[tuple[str, int]] = (),
-    ) -> None:
+    ) -> list[Node]:
+        identity = self._identity(request.kind, request.node_type, launch)
         spec = node_spec(
             request, self._config, self._store.paths, launch, code, head_env, components
         )
-        lines = activation(self._config.environment, self._store.unpack_script)
-        self._store.write_launch(launch, spec, lines)
-
-    def _add(self, launch: str, request: LaunchRequest, count: int, code: str) -> list[Node]:
-        identity = self._identity(request.kind, request.node_type, launch)
-        return self._submitter.add(identity, request, count, code)
+        return self._submitter.add(identity, request, count, code, spec)
 
     @contextmanager
     def _all_or_none(self, launches: Mapping[str, Sequence[Node]]) -> Iterator[list[Node]]:
@@ -335,7 +333,11 @@ class Fleet:
             ]  # fmt: skip
             published = {"held": held, "types": self._state.brake.snapshot()}
         if published != self._published:
-            self._store.write_autoscaler_state(published)
+            try:
+                self._store.write_autoscaler_state(published)
+            except (OSError, TransportError) as error:
+                logger.warning("what is held back cannot be told to `ray-slurm status`: %s", error)
+                return  # the next tick tries again
             self._published = published
 
     def _identity(self, kind: str, node_type: str, launch: str) -> JobIdentity:

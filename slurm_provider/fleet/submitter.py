@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from slurm_provider.config import ProviderConfig
 from slurm_provider.fleet.admission import UNSURE_S, admit
 from slurm_provider.fleet.arrays import Arrays
 from slurm_provider.fleet.identity import JobIdentity
-from slurm_provider.fleet.launch import LaunchRequest
+from slurm_provider.fleet.launch import LaunchRequest, activation
 from slurm_provider.fleet.ledger import Node
 from slurm_provider.fleet.preview import joint_submission, submission_for
 from slurm_provider.fleet.state import FleetState
@@ -24,12 +25,22 @@ from slurm_provider.slurm import (
     SlurmRefused,
     SlurmUnavailable,
 )
+from slurm_provider.transport import TransportError
 
 logger = logging.getLogger(__name__)
 
 _COMMAND_ATTEMPTS = 3
 _LOOK_AGAIN_S = 2.0
-_NOT_DONE = (SlurmRefused, SlurmLimited, SlurmMissing)  # after these, no job was made
+
+
+class LaunchUnwritten(SlurmError):
+    """What the agents of a launch read cannot be written (the shared folder is full, say)."""
+
+    transient = True
+
+
+# After these, no job was made.
+_NOT_DONE = (SlurmRefused, SlurmLimited, SlurmMissing, LaunchUnwritten)
 
 
 @dataclass(frozen=True)
@@ -39,6 +50,7 @@ class _Launch:
     request: LaunchRequest
     identity: JobIdentity
     code: str
+    spec: Mapping[str, Any]  # for the nodes' agents
 
 
 class Submitter:
@@ -60,6 +72,7 @@ class Submitter:
         self._clock = clock
         self._sleep = sleep
         self._launches: dict[str, _Launch] = {}
+        self._written: set[str] = set()
         self._arrays = Arrays(client)
 
     def sizes(self, count: int) -> list[int]:
@@ -67,15 +80,34 @@ class Submitter:
         return self._arrays.launch_sizes(count)
 
     def add(
-        self, identity: JobIdentity, request: LaunchRequest, count: int, code: str
+        self,
+        identity: JobIdentity,
+        request: LaunchRequest,
+        count: int,
+        code: str,
+        spec: Mapping[str, Any],
     ) -> list[Node]:
-        """The nodes of a new launch."""
+        """The nodes of a new launch; ``spec`` is what their agents will read."""
         with self._state.lock:
-            self._launches[identity.launch] = _Launch(request, identity, code)
+            self._launches[identity.launch] = _Launch(request, identity, code, spec)
             nodes = [self._state.ledger.add(identity, index) for index in range(count)]
             for node in nodes:
                 node.held, node.on_edge = "not submitted yet", request.on_edge
         return nodes
+
+    def write(self, nodes: Sequence[Node]) -> None:
+        """Put there what the nodes' agents read, once per launch; raises LaunchUnwritten."""
+        lines = activation(self._config.environment, self._store.unpack_script)
+        for launch in {node.launch: None for node in nodes if node.launch not in self._written}:
+            try:
+                self._store.write_launch(launch, self._launches[launch].spec, lines)
+            except (OSError, TransportError) as error:
+                why = getattr(error, "strerror", None) or error
+                raise LaunchUnwritten(
+                    f"the cluster's folder {self._store.paths.root} cannot be written ({why}): "
+                    "no node can start before that is mended"
+                ) from error
+            self._written.add(launch)
 
     def submit_or_hold(self, launches: Mapping[str, Sequence[Node]]) -> None:
         """The autoscaler's way: what cannot go now waits for ``release``.
@@ -155,6 +187,7 @@ class Submitter:
                     under_way.add(node.launch)
             wanted = under_way | by_launch.keys()
             self._launches = {k: v for k, v in self._launches.items() if k in wanted}
+            self._written &= wanted
         return list(by_launch.values())
 
     def _submit_admitted(self, nodes: Sequence[Node]) -> bool:
@@ -217,6 +250,7 @@ class Submitter:
             components = [self._component(node) for node in nodes]
             submission = joint_submission(components, self._config, self._store, asked.code)
         try:
+            self.write(nodes)
             submitted = self._client.submit(submission)
         except BaseException as error:
             now = self._clock()

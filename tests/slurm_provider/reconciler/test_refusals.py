@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+from typing import Any
+
 import pytest
 
 from slurm_provider.fleet.brake import BACK_OFF_S
 from slurm_provider.fleet.hopeless import NEVER_GRACE_S
+from slurm_provider.fleet.store import ClusterStore
 from slurm_provider.slurm import Job, JobState, SlurmLimited, SlurmRefused, Submission
 from tests.slurm_provider.reconciler.head import HeadNode, node_of
 from tests.slurm_provider.reconciler.slurm_in_memory import SILENCE, raising
@@ -314,16 +318,34 @@ class TestBrokenEnvironment:
 class TestTheSharedFileSystem:
     """It may fail while Slurm does not."""
 
-    def test_a_launch_that_cannot_be_written_down_is_not_submitted(self, head: HeadNode) -> None:
+    def test_nodes_whose_launch_cannot_be_written_down_are_held_with_the_cause(
+        self, head: HeadNode
+    ) -> None:
         launches = head.store.paths.launches
         head.store.transport.remove_tree(launches)
         head.store.transport.write_file(launches, b"a file where the folder should be")
         head.demand(3)
         head.tick(5)
-        assert head.slurm.submissions == [] and head.listed == ["headlaunch-0"]
+        (reason,) = held_reasons(head)
+        assert f"{head.store.paths.root} cannot be written (File exists)" in reason
+        assert head.slurm.submissions == [] and len(head.listed) == 4
         head.store.transport.remove_tree(launches)
-        head.tick(5)
-        assert len(head.slurm.submissions) == 1 and len(head.listed) == 4
+        head.tick(30)
+        assert len(head.slurm.submissions) == 1 and len(head.slurm.workers()) == 3
+
+    def test_a_full_folder_is_tried_less_and_less_often(
+        self, head: HeadNode, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        attempts = []
+
+        def write(store: ClusterStore, *args: Any) -> None:
+            attempts.append(head.clock())
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr(ClusterStore, "write_launch", write)
+        head.demand(3)
+        head.tick(100)
+        assert 3 <= len(attempts) <= 6 and head.launch_errors == []
 
     def test_a_state_that_cannot_be_published_launches_nothing_twice(self, head: HeadNode) -> None:
         path = head.store.paths.autoscaler
@@ -332,5 +354,4 @@ class TestTheSharedFileSystem:
         head.demand(3)
         head.tick(30)
         assert len(head.slurm.submissions) == 1 and len(head.slurm.workers()) == 3
-        assert {type(error) for error in head.surprises} == {IsADirectoryError}
-        head.surprises.clear()
+        assert head.surprises == []
