@@ -13,7 +13,7 @@ from typing import Any
 from slurm_provider.config import ProviderConfig, parse_provider
 from slurm_provider.errors import ConfigError
 from slurm_provider.fleet.identity import name_error
-from slurm_provider.node_types import read_node_type
+from slurm_provider.node_types import check_counts, check_object_store, read_node_type
 from slurm_provider.slurm import MAX_COMPONENTS, carried_over
 
 # `--block` and everything that depends on the node is added on the node (see agent/shim.py).
@@ -71,6 +71,7 @@ def resolve(config: dict[str, Any]) -> dict[str, Any]:
     if config.get("cluster_synced_files"):
         raise ConfigError("cluster_synced_files: use file_mounts, which reach every node here")
     _check_autoscaler_v2()
+    check_counts(config["available_node_types"], config.get("max_workers") or 0)
     given = config["provider"].get("_given_resources", {})
     for name, section in config["available_node_types"].items():
         checked = dict(section, resources=given.get(name, section.get("resources")))
@@ -78,6 +79,7 @@ def resolve(config: dict[str, Any]) -> dict[str, Any]:
             _resolve_edge_head(name, section, provider)
             continue
         node_type = read_node_type(name, checked, provider.defaults)
+        check_object_store(node_type, provider.object_store_memory_mb)
         asked = node_type.options.get("clusters")
         if asked != provider.defaults.get("clusters"):
             raise ConfigError(

@@ -18,6 +18,7 @@ from pydantic import (
     model_validator,
 )
 
+from slurm_provider.agent.scratch import MAX_TEMP_DIR_BYTES
 from slurm_provider.errors import ConfigError
 
 
@@ -30,6 +31,9 @@ def _text(value: object) -> str:
 def _text_or_flag(value: object) -> str | bool:
     return value if isinstance(value, bool) else _text(value)
 
+
+# For the shortest user id; what is left for the node's own part: see agent/scratch.py.
+_MAX_TEMP_DIR_BYTES = MAX_TEMP_DIR_BYTES - len("/rs-0/abcdefghij-0")
 
 Text = Annotated[str, PlainValidator(_text)]
 TextOrFlag = Annotated[str | bool, PlainValidator(_text_or_flag)]
@@ -173,6 +177,18 @@ class ProviderConfig(_Section):
         low, high = _ports(value)
         if low < 1024 or high > 65535 or high - low < 512:
             raise ValueError("use `low-high` between 1024 and 65535, at least 512 ports wide")
+        return value
+
+    @field_validator("temp_dir")
+    @classmethod
+    def _place_on_hosts(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(("/", "$")):
+            raise ValueError("give an absolute path; it may begin with a variable of the job")
+        if value is not None and "$" not in value and len(value.encode()) > _MAX_TEMP_DIR_BYTES:
+            raise ValueError(
+                f"{len(value.encode())} bytes are too long: of the 107 of Ray's sockets "
+                f"{_MAX_TEMP_DIR_BYTES} are left for it; give a shorter one"
+            )
         return value
 
     @field_validator("ray_start_options")

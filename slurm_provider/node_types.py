@@ -83,6 +83,39 @@ def read_node_type(name: str, section: Mapping[str, Any], defaults: Mapping[str,
     )
 
 
+def check_counts(types: Mapping[str, Mapping[str, Any]], max_workers: int) -> None:
+    """Refuse numbers of workers that cannot be kept; ``max_workers`` is the cluster's.
+
+    Ray itself takes them, or ends with a traceback. Raises ConfigError.
+    """
+    for name, section in types.items():
+        least = section.get("min_workers") or 0
+        most = section.get("max_workers", max_workers)
+        for key, count in (("min_workers", least), ("max_workers", most)):
+            if not isinstance(count, int) or count < 0:
+                raise ConfigError(f"{key} of {name!r}: {count!r} is no number of nodes; 0 or more")
+        if least > most:
+            raise ConfigError(
+                f"min_workers of {name!r}: {least} is more than its max_workers ({most}); lower "
+                "one or raise the other"
+            )
+    total = sum(section.get("min_workers") or 0 for section in types.values())
+    if total > max_workers:
+        raise ConfigError(
+            f"max_workers: {max_workers} is less than all min_workers together ({total}); raise it"
+        )
+
+
+def check_object_store(node_type: NodeType, object_store_mb: int | None) -> None:
+    """Refuse an object store that leaves a node no memory. Raises ConfigError."""
+    memory_mb = requested(node_type.options).memory_mb
+    if object_store_mb is not None and memory_mb is not None and object_store_mb >= memory_mb:
+        raise ConfigError(
+            f"provider.object_store_memory_mb: {object_store_mb} is part of a node's memory, and "
+            f"{node_type.name!r} asks for {memory_mb} MB in all; give less, or leave it out (30 %)"
+        )
+
+
 def custom_resources(resources: Mapping[str, int]) -> dict[str, int]:
     """Resources that Slurm knows nothing of: passed to Ray as they are."""
     return {k: v for k, v in resources.items() if k not in _SLURM_GIVES}

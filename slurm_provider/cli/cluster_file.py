@@ -86,9 +86,26 @@ def parse(text: str, path: str, cluster_name: str | None = None) -> ClusterFile:
     return ClusterFile(config, Cluster(config["provider"], str(config["cluster_name"])))
 
 
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that is written twice: YAML would silently keep the last one."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: dict[Any, int] = {}
+        for key, _ in node.value:
+            line = key.start_mark.line + 1
+            name = (key.tag, key.value) if isinstance(key, yaml.ScalarNode) else id(key)
+            if name in seen and key.value != "<<":
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"{key.value!r} is there already (line {seen[name]}), and only the "
+                    "last one would count", key.start_mark,
+                )  # fmt: skip
+            seen[name] = line
+        return super().construct_mapping(node, deep)
+
+
 def _mapping(text: str, path: str) -> dict[str, Any]:
     try:
-        config = yaml.safe_load(text)
+        config = yaml.load(text, _Loader)  # safe: it makes plain values only
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
@@ -101,6 +118,9 @@ def _mapping(text: str, path: str) -> dict[str, Any]:
 
 
 def _check_keys(config: Mapping[str, Any], path: str) -> None:
+    misspelt = _misspelt(config)
+    if misspelt:
+        raise ConfigError(f"{path}: {misspelt}")
     missing = [key for key in _NEEDED if key not in config]
     if missing:
         raise ConfigError(
@@ -131,6 +151,19 @@ def _check_keys(config: Mapping[str, Any], path: str) -> None:
         raise ConfigError(
             f"{path}: head_node_type {head!r} is not in available_node_types (there: {known})"
         )
+
+
+def _misspelt(config: Mapping[str, Any]) -> str:
+    """Keys that are there instead of one that must be."""
+    needed = (*_NEEDED, *_NEEDED_BY_RAY)
+    others = [str(key) for key in config if key not in needed]
+    found = []
+    for key in needed:
+        # The cutoff keeps `min_workers`, which older Ray had, apart from `max_workers`.
+        close = difflib.get_close_matches(key, others, n=1, cutoff=0.85)
+        if key not in config and close:
+            found.append(f"{close[0]!r} is no key of a cluster YAML; did you mean {key!r}?")
+    return " ".join(found)
 
 
 def _check_provider(provider: Mapping[str, Any], path: str) -> None:

@@ -15,6 +15,7 @@ WARNING = "warning"
 
 SHARED_FOLDER = "shared folder"
 ENVIRONMENT = "environment"
+TEMPORARY = "temporary folder"
 SUBMITTING = "submitting from nodes"
 COMMANDS = "commands on nodes"
 PORTS = "ports between nodes"
@@ -90,6 +91,14 @@ def environment(answer: Mapping[str, Any], ray_here: str | None) -> Finding:
             "install the same version of Ray in both places",
         )
     return Finding(ENVIRONMENT, OK, found)
+
+
+def temporary_folder(answer: Mapping[str, Any]) -> Finding:
+    """The place for Ray's session folder on the host."""
+    host, problem = answer["host"], answer["temp_problem"]
+    if problem is None:
+        return Finding(TEMPORARY, OK, f"Ray's session folder fits on {host}")
+    return Finding(TEMPORARY, PROBLEM, f"on {host}: {problem}", "change provider.temp_dir")
 
 
 def submitting(answer: Mapping[str, Any], *, needed: bool) -> Finding:

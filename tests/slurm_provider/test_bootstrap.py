@@ -329,6 +329,7 @@ class TestStartTogether:
         assert "remove one of the two" in refusal(together)
 
     def test_more_nodes_than_slurm_takes_components_are_refused(self, together: Config) -> None:
+        together["max_workers"] = 128
         together["available_node_types"]["gpu"].update(min_workers=128, max_workers=128)
         assert "129 nodes" in refusal(together)
 
@@ -338,6 +339,29 @@ class TestStartTogether:
         del together["available_node_types"]["gpu"]["node_config"]["mem"]
         message = refusal(together)
         assert "'head' sets 'mem' and 'gpu' does not" in message and "mem-per-cpu" in message
+
+
+@pytest.mark.parametrize(
+    ("counts", "words"),
+    [
+        ({"max_workers": -2}, "max_workers of 'gpu': -2 is no number of nodes; 0 or more"),
+        ({"min_workers": -1}, "min_workers of 'gpu': -1 is no number"),
+        ({"min_workers": 3, "max_workers": 2}, "min_workers of 'gpu': 3 is more than its max_wor"),
+        ({"min_workers": 5, "max_workers": 5}, "max_workers: 4 is less than all min_workers tog"),
+    ],
+)
+def test_numbers_of_workers_that_cannot_be_kept_are_refused(
+    config: Config, counts: dict[str, int], words: str
+) -> None:
+    config["available_node_types"]["gpu"].update(counts)
+    assert words in refusal(config)
+
+
+def test_an_object_store_must_leave_memory_for_the_rest(config: Config) -> None:
+    config["provider"]["object_store_memory_mb"] = 2048
+    assert "object_store_memory_mb: 2048 is part of a node's memory, and 'head'" in refusal(config)
+    config["provider"]["object_store_memory_mb"] = 1000
+    resolve(fillout(config))
 
 
 def test_a_configuration_cached_by_other_code_is_removed_and_said(

@@ -73,6 +73,8 @@ REFUSALS: list[tuple[dict[str, Any], list[str]]] = [
     ({"head_timeout_s": 1}, ["provider.head_timeout_s", "equal to 5", "1"]),
     ({"autoscaler_interval_s": 0}, ["provider.autoscaler_interval_s", "equal to 1", "0"]),
     ({"object_store_memory_mb": 10}, ["provider.object_store_memory_mb", "equal to 80", "10"]),
+    ({"temp_dir": "scratch"}, ["provider.temp_dir", "absolute path", "'scratch'"]),
+    ({"temp_dir": "/scratch/" + "x" * 30}, ["provider.temp_dir", "39 bytes", "23 are left"]),
     ({"keep_logs": "perhaps"}, ["provider.keep_logs", "boolean", "'perhaps'"]),
 ]  # fmt: skip
 

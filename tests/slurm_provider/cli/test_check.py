@@ -52,6 +52,13 @@ def test_a_broken_environment_is_a_problem_with_a_next_step(
     assert found.todo
 
 
+def test_a_temporary_folder_that_cannot_be_made_is_a_problem() -> None:
+    assert findings.temporary_folder({**ANSWER, "temp_problem": None}).outcome == OK
+    found = findings.temporary_folder({**ANSWER, "temp_problem": "/nonexist/rs-1/x: No such file"})
+    assert (found.outcome, found.todo) == (PROBLEM, "change provider.temp_dir")
+    assert "on n1: /nonexist/rs-1/x: No such file" in found.detail
+
+
 def test_hosts_that_may_not_submit_are_a_problem_only_if_the_head_needs_it() -> None:
     refused = {**ANSWER, "submit_problem": "Access denied"}
     assert findings.submitting(ANSWER, needed=True).outcome == OK

@@ -70,8 +70,8 @@ def shell(sandbox: RunningSandbox) -> Iterator[Shell]:
 
 def test_check_passes_on_a_good_site_and_leaves_nothing(shell: Shell) -> None:
     done = shell.ray_slurm("check slurm.yaml --timeout 60")
-    for what in ("shared folder", "environment", "submitting from nodes", "commands on nodes",
-                 "ports between nodes"):  # fmt: skip
+    for what in ("shared folder", "environment", "temporary folder", "submitting from nodes",
+                 "commands on nodes", "ports between nodes"):  # fmt: skip
         assert f"ok       {what}: " in done.stdout
     assert shell.jobs() == []
     assert shell.name not in shell.sh("ls -A ~/.ray-slurm").stdout

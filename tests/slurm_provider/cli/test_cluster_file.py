@@ -50,6 +50,7 @@ def test_the_keys_every_cluster_needs_are_listed_when_missing() -> None:
         ({"head_node_type": "hed"}, "'hed' is not in available_node_types (there: head, cpu)"),
         ({"available_node_types": {"head": None}}, "'head' must be a name with a mapping below"),
         ({"cluster_name": "a b"}, "cluster_name 'a b' cannot be used"),
+        ({"available_node_types": {"head": {"max_workers": -2}}}, "max_workers of 'head': -2 is"),
     ],
 )
 def test_a_wrong_key_is_named_with_what_is_allowed(
@@ -60,6 +61,23 @@ def test_a_wrong_key_is_named_with_what_is_allowed(
         load(cli.write())
     assert words in str(caught.value)
     assert str(caught.value).startswith("c.yaml: ")
+
+
+def test_a_misspelt_key_is_told_as_misspelt_and_not_as_missing(cli: Any) -> None:
+    cli.config["max_worker"] = cli.config.pop("max_workers")
+    with pytest.raises(ConfigError, match=r"'max_worker' is no key.*did you mean 'max_workers'"):
+        load(cli.write())
+
+
+def test_a_key_that_is_written_twice_is_refused_with_both_lines() -> None:
+    words = _message("a:\n  cpu: 1\n  gpu: 2\n  cpu: 3\n")
+    assert "c.yaml, line 4, column 3" in words
+    assert "'cpu' is there already (line 2), and only the last one would count" in words
+
+
+def test_a_yaml_that_merges_an_anchor_may_override_its_keys() -> None:
+    words = _message("x: &x {a: 1, b: 2}\ny:\n  <<: *x\n  a: 3\nz:\n  <<: *x\n")
+    assert "missing: cluster_name" in words
 
 
 def test_an_sbatch_option_that_is_none_is_refused_with_the_file_and_the_closest(cli: Any) -> None:
