@@ -53,3 +53,14 @@ def is_closing(paths: ClusterPaths) -> bool:
         return True
     except OSError:
         return False
+
+
+def is_removed(paths: ClusterPaths) -> bool:
+    """Whether the cluster's folder is certainly gone, and not only out of reach."""
+    try:
+        os.listdir(paths.root)
+    except FileNotFoundError:
+        return True
+    except OSError:
+        pass
+    return False

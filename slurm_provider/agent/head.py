@@ -13,18 +13,21 @@ import shutil
 import signal
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from slurm_provider.agent.components import OtherComponents
-from slurm_provider.agent.files import is_closing, read_json, write_json, write_text
+from slurm_provider.agent.files import (
+    is_closing,
+    is_removed,
+    read_json,
+    write_json,
+    write_text,
+)
 from slurm_provider.agent.job_lease import NAME as JOB_LEASE
 from slurm_provider.agent.job_lease import JobLease, jobs_run
 from slurm_provider.agent.leases import LeaseWatch, read_leases
 from slurm_provider.agent.node import Node, RayRuntime
 from slurm_provider.agent.ray_start import head_options, metrics_port
-
-if TYPE_CHECKING:
-    from slurm_provider.slurm import SlurmClient
+from slurm_provider.agent.worker_jobs import WorkerJobs
 
 _FAST_POLL_S = 0.05  # while `ray up` is at work; a listing of one folder
 _SLOW_POLL_S = 0.5
@@ -66,6 +69,7 @@ class Head:
         self._seen: set[str] = set()
         timeout_s = node.spec.values.get("unleased_timeout_s")
         self._components = OtherComponents(node)
+        self._workers = WorkerJobs(node.paths, node.spec.values.get("bootstrap_config", ""))
         self._leases = None if timeout_s is None else LeaseWatch(timeout_s, time.monotonic())
         self._job_lease = JobLease(node.paths, self._has_jobs)
         self._next_lease_check = 0.0
@@ -89,11 +93,12 @@ class Head:
                 _FAST_POLL_S if time.monotonic() < fast_until else _SLOW_POLL_S
             )
             if signums & {signal.SIGTERM, signal.SIGINT}:
-                if not is_closing(self._paths):
-                    self._withdraw_workers(_KILL_TIMEOUT_S)
+                is_left_alone = is_removed(self._paths) and self._workers.is_known
+                if is_left_alone or not is_closing(self._paths):
+                    self._workers.withdraw(_KILL_TIMEOUT_S)
                 return self._leave("stopped by Slurm")
             if is_closing(self._paths):
-                return self._leave("the cluster is being taken down")
+                return self._take_down()
             if os.path.exists(self._paths.stop(node.spec.node_id)):
                 return self._leave("stopped")
             if self._is_unwanted() and self._closes():
@@ -145,13 +150,25 @@ class Head:
     def _abandon(self) -> int:
         """Nobody holds a lease any more: take the whole cluster down, as `ray down` would."""
         code = self._leave("nobody holds a lease on the cluster any more")
-        pauses_s = list(_WITHDRAW_AGAIN_S)
-        while not self._withdraw_workers(_ASK_TIMEOUT_S):
-            if not pauses_s:
-                return code  # the folder stays: by it the jobs are found and ended
-            time.sleep(pauses_s.pop(0))
-        self._remove_directory()
+        if self._withdraw_patiently():
+            self._remove_directory()  # or it stays: by it the jobs are found and ended
         return code
+
+    def _take_down(self) -> int:
+        """Who sets the tombstone ends the workers, too; who removed the folder did not."""
+        code = self._leave("the cluster is being taken down")
+        if is_removed(self._paths) and self._workers.is_known:
+            self._withdraw_patiently()
+        return code
+
+    def _withdraw_patiently(self) -> bool:
+        """Once Ray has gone, so that no more workers are asked for."""
+        pauses_s = list(_WITHDRAW_AGAIN_S)
+        while not self._workers.withdraw(_ASK_TIMEOUT_S):
+            if not pauses_s:
+                return False
+            time.sleep(pauses_s.pop(0))
+        return True
 
     def _remove_directory(self) -> None:
         """Identity and tombstone last: as long as anything is removed here, who takes a lease has
@@ -217,6 +234,7 @@ class Head:
         if self._runtime.started.is_set() and not self._published and code is None:
             self._publish()
             self._answer(0)
+            self._workers.learn()
         if code is None:
             return
         if self._unanswered:
@@ -276,45 +294,6 @@ class Head:
             self._node.stop_ray()
             self._runtime = None
             self._node.report(state="ready")
-
-    def _withdraw_workers(self, timeout_s: float) -> bool:
-        """Without a head nobody needs them: running ones would notice, queued ones would not.
-
-        False if Slurm did not answer, in ``timeout_s`` seconds for each question.
-        """
-        from slurm_provider.errors import ClusterError, ConfigError
-        from slurm_provider.fleet.identity import WORKER, parse_job_name
-        from slurm_provider.slurm import SlurmError
-        from slurm_provider.transport import TransportError
-
-        try:
-            uuid = (read_json(self._paths.identity) or {}).get("uuid")
-            client = self._slurm(timeout_s)
-            workers = [
-                job.job_id
-                for job in client.queue()
-                if job.state.is_live
-                and "+" not in job.job_id  # components end with their own head
-                and (identity := parse_job_name(job.name)) is not None
-                and (identity.uuid, identity.kind) == (uuid, WORKER)
-            ]
-            if workers:
-                client.cancel(workers)
-        except (SlurmError, TransportError, ClusterError, ConfigError, OSError) as error:
-            print(f"[agent] the workers were not withdrawn: {error}", flush=True)
-            return False
-        return True
-
-    def _slurm(self, timeout_s: float) -> SlurmClient:
-        """As the autoscaler reaches it: by SSH where compute nodes may not ask Slurm."""
-        from slurm_provider.cluster import Cluster
-        from slurm_provider.slurm import SlurmClient
-        from slurm_provider.transport import LocalTransport
-
-        config = read_json(self._node.spec.values["bootstrap_config"])
-        if config is None:  # `ray up` has not come so far
-            return SlurmClient(LocalTransport(), timeout_s=timeout_s)
-        return Cluster(config["provider"], config["cluster_name"]).client_with(timeout_s)
 
     def _leave(self, reason: str) -> int:
         if os.path.isdir(self._paths.root):  # or else the answer would make it anew
