@@ -12,6 +12,7 @@ import math
 import os
 import shlex
 import subprocess
+import sys
 import tarfile
 import tempfile
 import time
@@ -24,6 +25,7 @@ from slurm_provider.excludes import Excludes
 from slurm_provider.fleet.ledger import Node
 from slurm_provider.slurm import Job, ReasonKind, explain
 from slurm_provider.slurm.step import step_argv
+from slurm_provider.transport import Process
 from slurm_provider.transport.tunnel import Tunnel
 
 _POLL_S = 0.05
@@ -110,6 +112,18 @@ class NodeAccess:
     def call(self, command: str, *, tty: bool) -> int:
         """Run a shell command on the node with this terminal's streams; its exit code."""
         return self._cluster.transport.call(self._argv(command, tty=tty), tty=tty)
+
+    def stream(self, command: str, started: Callable[[Process], None]) -> tuple[int, str]:
+        """Run a shell command on the node whose output goes to this standard output; its exit
+        code, and what srun itself said. ``started`` gets the process: who ends this program has to
+        end that one first."""
+        process = self._cluster.transport.popen(self._argv(f"exec 2>&1\n{command}"))
+        started(process)
+        process.stdin.close()
+        while chunk := process.stdout.read1(_CHUNK):
+            sys.stdout.write(chunk.decode(errors="replace"))
+            sys.stdout.flush()
+        return process.wait(), process.stderr_tail.strip()
 
     def capture(self, command: str, timeout_s: float) -> tuple[int, str]:
         """Run a shell command on the node; exit code and standard output."""

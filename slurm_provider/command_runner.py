@@ -57,6 +57,7 @@ class SlurmCommandRunner(CommandRunnerInterface):  # type: ignore[misc]  # Ray s
         self._cluster = cluster
         self._node = NodeAccess(cluster, node_id)
 
+        self._update: _Update | None = None  # while `ray up` sets the head up
     def run(
         self,
         cmd: str | None = None,
@@ -108,6 +109,8 @@ class SlurmCommandRunner(CommandRunnerInterface):  # type: ignore[misc]  # Ray s
 
     def _run_in_updater(self, cmd: str, env: Mapping[str, object] | None) -> str:
         with _Plainly(self):
+        if self._update is None:
+            self._update = _Update(self._cluster, self._node.node_id)
             if cmd == "uptime":
                 self._wait()
             elif env is not None:
@@ -115,9 +118,7 @@ class SlurmCommandRunner(CommandRunnerInterface):  # type: ignore[misc]  # Ray s
             elif cmd in self._rays_own_mkdirs():
                 pass  # uploads make their folders; this would make them under the wrong home
             else:
-                code = self._node.call(cmd, tty=False)
-                if code != 0:
-                    raise ClusterError(f"the set-up ended with exit code {code}: {cmd}")
+                self._update.run(self._node, cmd)
         return ""
 
     def _rays_own_mkdirs(self) -> set[str]:
@@ -127,14 +128,10 @@ class SlurmCommandRunner(CommandRunnerInterface):  # type: ignore[misc]  # Ray s
 
     def _wait(self) -> None:
         shown = StatusLine()
-        # This thread is a daemon of Ray's: Ctrl-C ends it without another word.
-        if self._cluster.config.head_placement == "slurm":
-            atexit.register(_say_what_stays)
         try:
             while not self._is_ready(shown):
                 time.sleep(_ASK_AGAIN_S)
         finally:
-            atexit.unregister(_say_what_stays)
             shown.end()
 
     def _is_ready(self, shown: StatusLine) -> bool:
@@ -158,10 +155,19 @@ class SlurmCommandRunner(CommandRunnerInterface):  # type: ignore[misc]  # Ray s
                 TAG_RAY_NODE_STATUS: STATUS_UPDATE_FAILED,
             },
         )
-        cli_logger.error("{}", message)
+        cli_logger.error("{}", "\n".join([message, *self._what_stays()]))
         raise SystemExit(1)
 
     # -- `ray exec`, `attach`, `submit`, `dashboard`, `monitor` ------------------------------
+    def _what_stays(self) -> list[str]:
+        if (self._cluster.store.report(self._node.node_id) or {}).get("state") == "ended":
+            return []
+        try:
+            self._cluster.fleet.refresh()
+        except (SlurmError, TransportError):
+            pass  # unknown is not gone
+        return what_stays(self._cluster, self._node.node_id)
+
 
     def _run_for_user(
         self, cmd: str | None, port_forward: Any, with_output: bool, exit_on_fail: bool
@@ -281,11 +287,53 @@ class StatusLine:
             print(flush=True)
 
 
-def _say_what_stays() -> None:
-    print(
-        "The head's job stays in Slurm's queue: `ray up` again goes on waiting for it, `ray down` "
-        "withdraws it."
-    )
+class _Update:
+    """One update of the head, by a thread that is a daemon of Ray's: Ctrl-C leaves it without a
+    word, and without this also the commands that it runs."""
+
+    def __init__(self, cluster: Cluster, node_id: str) -> None:
+        self._cluster = cluster
+        self._node_id = node_id
+        self._thread = threading.current_thread()
+        self._running: Any = None
+        self._is_left = False
+        atexit.register(self._leave)
+
+    def run(self, node: NodeAccess, cmd: str) -> None:
+        """A set-up command; raises ClusterError when it fails."""
+        code, words = node.stream(cmd, self._started)
+        if self._is_left:
+            raise SystemExit(1)  # Ctrl-C ended it, and needs no other words
+        if code != 0:
+            more = f"\n{words}" if words else ""
+            raise ClusterError(f"the set-up ended with exit code {code}: {cmd}{more}")
+
+    def _started(self, process: Any) -> None:
+        self._running = process
+
+    def _leave(self) -> None:
+        # A join that Ctrl-C interrupts may mark a living thread as ended (CPython, bpo-45274).
+        if self._thread not in threading.enumerate():
+            return
+        self._is_left = True
+        if self._running is not None:
+            self._running.terminate()
+        print("\n".join(what_stays(self._cluster, self._node_id)), flush=True)
+
+
+def what_stays(cluster: Cluster, node_id: str) -> list[str]:
+    """A line on the head that a `ray up` which is over leaves, as far as is known; no line where
+    it is gone."""
+    node = cluster.fleet.node(node_id)
+    if node is None or not node.is_live:
+        return []
+    if node.is_pending:
+        return [
+            "The head's job stays in Slurm's queue: `ray up` again goes on waiting for it, "
+            "`ray down` withdraws it."
+        ]
+    head = "head" if node.on_edge else f"head's job {node.slurm_id}"
+    return [f"The {head} goes on running: `ray up` again goes on with it, `ray down` ends it."]
 
 
 def _start_env(env: Mapping[str, object]) -> dict[str, str]:

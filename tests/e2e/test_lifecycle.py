@@ -10,6 +10,7 @@ import pytest
 
 from tests.e2e.cluster import Cluster, config, node_type
 from tests.e2e.conftest import MakeCluster
+from tests.e2e.terminal import terminal
 from tests.sandbox_fixture import wait_for
 
 pytestmark = pytest.mark.sandbox
@@ -53,6 +54,39 @@ def test_a_typo_in_the_yaml_is_refused_and_the_running_cluster_stays(life: Clust
     assert done.code != 0 and "Traceback" not in done.output
     assert "invalid partition specified: computt" in done.output
     assert life.jobs() == jobs and life.head() == before
+
+
+def test_ctrl_c_during_the_set_up_ends_its_command_and_says_what_stays(life: Cluster) -> None:
+    (job,) = jobs = life.jobs("head")
+    life.content["head_setup_commands"] = ["echo it has begun; sleep 7654"]
+    life.write()
+
+    with terminal(life.argv("env", "RAY_USAGE_STATS_ENABLED=0", *life.ray_argv("up -y"))) as screen:
+        screen.wait_for("\nit has begun", 60)
+        screen.type("\x03")
+        screen.wait_for(f"The head's job {job} goes on running: `ray up` again")
+        assert screen.wait() != 0
+
+    assert "Traceback" not in screen.output and "srun: " not in screen.output
+    wait_for(lambda: "sleep 7654" not in life.exec("ps -eo args").output, 30)
+    assert life.jobs("head") == jobs
+
+
+def test_a_set_up_that_fails_says_what_stays_and_ray_up_goes_on_with_it(life: Cluster) -> None:
+    (job,) = jobs = life.jobs("head")
+    life.content["head_setup_commands"] = ["echo no such module >&2; exit 3"]
+    life.write()
+
+    done = life.up(check=False)
+    life.content["head_setup_commands"] = []
+    life.write()
+    life.up()
+
+    assert done.code != 0 and "Traceback" not in done.output
+    assert "\nno such module\n" in done.output
+    assert "the set-up ended with exit code 3" in done.output
+    assert f"The head's job {job} goes on running: `ray up` again" in done.output
+    assert life.jobs("head") == jobs
 
 
 def test_workers_join_a_restarted_head_in_place_and_take_work(life: Cluster) -> None:
