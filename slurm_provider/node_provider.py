@@ -25,6 +25,7 @@ from ray.autoscaler.tags import (
 
 from slurm_provider import bootstrap
 from slurm_provider.cluster import Cluster
+from slurm_provider.detached import refuse_detached
 from slurm_provider.errors import ClusterError, ConfigError
 from slurm_provider.fleet.identity import HEAD, WORKER
 from slurm_provider.fleet.launch import LaunchRequest, request_for
@@ -33,6 +34,7 @@ from slurm_provider.fleet.preview import check_hosts
 from slurm_provider.fleet.verdicts import test_node_types, told_once
 from slurm_provider.head_launch import check_open, sole_launch
 from slurm_provider.node_types import read_node_type
+from slurm_provider.ray_schema import check_ray_schema
 from slurm_provider.requirements import check_ray_version
 from slurm_provider.slurm import SlurmError, SlurmRefused
 from slurm_provider.transport import TransportError
@@ -71,6 +73,7 @@ class SlurmNodeProvider(NodeProvider):  # type: ignore[misc]  # Ray ships no typ
         super().__init__(provider_config, cluster_name)
         check_ray_version()
         bootstrap.check_cached(provider_config)
+        refuse_detached()
         self._cluster = cluster or Cluster(provider_config, cluster_name)
         self._asked_slurm = False
         if self._cluster.is_on_head:
@@ -81,7 +84,15 @@ class SlurmNodeProvider(NodeProvider):  # type: ignore[misc]  # Ray ships no typ
 
     @staticmethod
     def fillout_available_node_types_resources(cluster_config: dict[str, Any]) -> dict[str, Any]:
-        return bootstrap.fillout(cluster_config)
+        """Ray turns an exception here into a warning, and prints what its own check refuses next
+        as a traceback: so that check comes here, and its answer is the last word."""
+        filled = bootstrap.fillout(cluster_config)
+        try:
+            check_ray_schema(filled)
+        except ConfigError as error:
+            click.ClickException(str(error)).show()
+            raise SystemExit(1) from None
+        return filled
 
     @staticmethod
     @_plainly
