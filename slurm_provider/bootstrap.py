@@ -36,7 +36,7 @@ def fillout(config: dict[str, Any]) -> dict[str, Any]:
     # Kept where it exists: filled in twice, our figures must not pass for the user's.
     given = config["provider"].setdefault("_given_resources", {})
     for name, section in config.get("available_node_types", {}).items():
-        if not isinstance(section, dict):
+        if not isinstance(section, dict) or _not_a_mapping(section):
             continue
         section.setdefault("node_config", {})
         written = given.setdefault(name, dict(section.get("resources") or {}))
@@ -74,6 +74,10 @@ def resolve(config: dict[str, Any]) -> dict[str, Any]:
     check_counts(config["available_node_types"], config.get("max_workers") or 0)
     given = config["provider"].get("_given_resources", {})
     for name, section in config["available_node_types"].items():
+        if key := _not_a_mapping(section):
+            raise ConfigError(
+                f"available_node_types: {key} of {name!r} must be a mapping, not {section[key]!r}"
+            )
         checked = dict(section, resources=given.get(name, section.get("resources")))
         if _is_edge_head(name, config, provider):
             _resolve_edge_head(name, section, provider)
@@ -95,6 +99,12 @@ def resolve(config: dict[str, Any]) -> dict[str, Any]:
     config["provider"]["_nodes"] = _node_commands(config)
     config["provider"]["_resolved_by"] = _code_stamp()
     return config
+
+
+def _not_a_mapping(node_type: dict[str, Any]) -> str | None:
+    """The key of a node type whose value is none, though it has to be."""
+    keys = ("resources", "node_config", "labels")
+    return next((key for key in keys if not isinstance(node_type.get(key) or {}, dict)), None)
 
 
 def check_cached(section: dict[str, Any]) -> None:

@@ -207,6 +207,33 @@ def test_a_bad_option_is_refused_by_resolve_and_not_by_fillout(config: Config) -
     assert "closest: 'partition'" in refusal(config)
 
 
+@pytest.mark.parametrize("key", ["resources", "node_config", "labels"])
+def test_a_number_in_place_of_a_mapping_is_refused_by_name(config: Config, key: str) -> None:
+    config["available_node_types"]["gpu"][key] = 4
+    assert f"{key} of 'gpu' must be a mapping, not 4" in refusal(config)
+
+
+@pytest.mark.parametrize(("change", "words"), [
+    (lambda c: c["available_node_types"]["gpu"].update(min_worker=1), "'min_worker'"),
+    (lambda c: c["available_node_types"]["gpu"].update(node_confg={}), "'node_confg'"),
+    (lambda c: c["available_node_types"]["gpu"].update(resources=4), "gpu.resources: 4 is not"),
+    (lambda c: c.update(idle_timeout_minute=1), "'idle_timeout_minute'"),
+    (lambda c: c.update(max_workers="two"), "max_workers: 'two' is not of type 'integer'"),
+    (lambda c: c.update(head_node_type="haed"), "`head_node_type` must be one of"),
+], ids=["min_worker", "node_confg", "resources", "idle_timeout_minute", "two", "head"])  # fmt: skip
+def test_what_ray_itself_refuses_ends_ray_up_with_one_message(
+    config: Config, change: Callable[[Config], None], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from slurm_provider.node_provider import SlurmNodeProvider
+
+    change(config)
+    # Not an exception as others: Ray turns those into a warning.
+    with pytest.raises(SystemExit):
+        SlurmNodeProvider.fillout_available_node_types_resources(config)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("Error: ") and words in line
+
+
 def test_a_bad_provider_key_is_refused(config: Config) -> None:
     config["provider"]["cluster_dirs"] = "/x"
     assert "provider.cluster_dirs" in refusal(config)
