@@ -1,4 +1,4 @@
-"""Ray's own command line, with a home folder of its own for the dashboard.
+"""Ray's own command line, with a home and a temporary folder of its own for the dashboard.
 
 Before it answers anybody, Ray's dashboard looks for ``~/ray_bootstrap_config.yaml``. Where there is
 none, it asks the metadata services of three clouds where it runs, inside its event loop: on a host
@@ -12,6 +12,8 @@ import os
 import sys
 from collections.abc import Sequence
 from typing import Any
+
+from slurm_provider.agent.ray_start import option_value
 
 _CONFIG = "ray_bootstrap_config.yaml"
 _CONTENT = "provider: {type: external}\n"  # what the dashboard would report; no more of the user's
@@ -27,13 +29,13 @@ def run(ray: str, arguments: Sequence[str], folder: str) -> int:
         os.execv(ray, [ray, *arguments])
     from ray.scripts.scripts import main
 
-    _give_home(os.path.join(folder, "dashboard-home"))
+    _give_home(os.path.join(folder, "dashboard-home"), option_value(arguments, "--temp-dir"))
     sys.argv = [ray, *arguments]
     main()
     return 0
 
 
-def _give_home(home: str) -> None:
+def _give_home(home: str, temp_dir: str | None) -> None:
     from ray._private import ray_constants, services
 
     start: Any = getattr(services, "start_ray_process", None)
@@ -45,6 +47,9 @@ def _give_home(home: str) -> None:
         file.write(_CONTENT)
     default = os.path.expanduser("~/.ray/config.json")
     variables = {"HOME": home, _STATISTICS: os.environ.get(_STATISTICS, default)}
+    if temp_dir is not None:
+        # It leaves a folder of sockets behind. Ray's own paths of sockets below are longer.
+        variables["TMPDIR"] = temp_dir
 
     def start_at_home(command: Any, process_type: str, *args: Any, **options: Any) -> Any:
         if process_type == dashboard:

@@ -36,13 +36,14 @@ def test_the_dashboard_finds_a_configuration_in_a_home_of_its_own_and_others_kee
     monkeypatch.setenv("HOME", "/home/me")
     monkeypatch.delenv("RAY_USAGE_STATS_CONFIG_PATH", raising=False)
 
-    ray_cli._give_home(str(tmp_path / "home"))
+    ray_cli._give_home(str(tmp_path / "home"), "/tmp/rs-1/node")
     for process_type in (ray_constants.PROCESS_TYPE_DASHBOARD, ray_constants.PROCESS_TYPE_RAYLET):
         services.start_ray_process([], process_type)
 
     env = started[ray_constants.PROCESS_TYPE_DASHBOARD]
     found = usage_lib.get_cluster_config_to_report(f"{env['HOME']}/ray_bootstrap_config.yaml")
     assert found.cloud_provider == "external"
+    assert env["TMPDIR"] == "/tmp/rs-1/node"  # gone with the node, also what it leaves there
     assert env["RAY_USAGE_STATS_CONFIG_PATH"] == "/home/me/.ray/config.json"
     assert started[ray_constants.PROCESS_TYPE_RAYLET] == {}
 
