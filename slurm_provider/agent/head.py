@@ -26,7 +26,7 @@ from slurm_provider.agent.job_lease import NAME as JOB_LEASE
 from slurm_provider.agent.job_lease import JobLease, jobs_run
 from slurm_provider.agent.leases import LeaseWatch, read_leases
 from slurm_provider.agent.node import Node, RayRuntime
-from slurm_provider.agent.ray_start import head_options, metrics_port
+from slurm_provider.agent.ray_start import gcs_port, head_options, metrics_port
 from slurm_provider.agent.worker_jobs import WorkerJobs
 
 _FAST_POLL_S = 0.05  # while `ray up` is at work; a listing of one folder
@@ -65,6 +65,7 @@ class Head:
         self._request: Request | None = None  # what started the runtime
         self._unanswered = False
         self._published = False
+        self._starts = 0
         self._restarts: list[float] = []
         self._seen: set[str] = set()
         timeout_s = node.spec.values.get("unleased_timeout_s")
@@ -78,13 +79,10 @@ class Head:
         node = self._node
         os.makedirs(self._requests, mode=0o700, exist_ok=True)
         plan = node.prepare(None)
-        write_json(
-            os.path.join(self._paths.node(node.spec.node_id), "ray-options.json"),
-            head_options(plan),
-        )
+        self._write_options()
         node.env["AUTOSCALER_METRIC_PORT"] = str(metrics_port(plan))
         node.env["RAY_SLURM_CONFIG"] = node.spec.values["bootstrap_config"]
-        node.write_shell(f"{plan.address}:{plan.service_ports[6]}")
+        node.write_shell(f"{plan.address}:{gcs_port(plan, self._starts)}")
         node.report(state="ready")
         fast_until = time.monotonic() + _FAST_FOR_S
         next_heartbeat = next_log_check = 0.0
@@ -213,6 +211,14 @@ class Head:
         self._start()
         return True
 
+    def _write_options(self) -> None:
+        """What the ``ray start`` of the user's command adds (see shim.py)."""
+        assert self._node.plan is not None
+        write_json(
+            os.path.join(self._paths.node(self._node.spec.node_id), "ray-options.json"),
+            head_options(self._node.plan, self._starts),
+        )
+
     def _start(self) -> None:
         assert self._request is not None
         print(f"[agent] start command: {self._request.command}", flush=True)
@@ -223,6 +229,10 @@ class Head:
         temp_dir = self._node.plan.temp_dir
         with contextlib.suppress(FileNotFoundError):
             os.unlink(os.path.join(temp_dir, "ray_current_cluster"))
+        if self._starts:
+            with contextlib.suppress(OSError):  # without room the old address has to do
+                self._write_options()
+        self._starts += 1
         self._published = False
         self._runtime = RayRuntime(["bash", "-c", self._request.command], env, temp_dir)
 

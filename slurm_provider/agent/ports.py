@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 UNIT = 128  # ports claimed by one guard
-_SERVICES = 12  # ports kept for Ray's own services; the rest is for workers
+_SERVICES = 14  # ports kept for Ray's own services; the rest is for workers
 _WORKERS_PER_CPU = 4  # Ray starts more workers than CPUs: actors may ask for none
 
 

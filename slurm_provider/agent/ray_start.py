@@ -33,12 +33,15 @@ class NodePlan:
     extra: Mapping[str, str | None] = field(default_factory=dict)  # provider.ray_start_options
 
 
-def head_options(plan: NodePlan) -> dict[str, str | None]:
-    """Options of ``ray start --head``; None marks a flag without value."""
+def head_options(plan: NodePlan, start: int) -> dict[str, str | None]:
+    """Options of ``ray start --head``; None marks a flag without value.
+
+    ``start`` counts the node's starts of Ray, see ``_changing_port``.
+    """
     ports = plan.service_ports
     return {
-        **_common_options(plan),
-        "--port": str(ports[6]),
+        **_common_options(plan, start),
+        "--port": str(gcs_port(plan, start)),
         "--ray-client-server-port": str(ports[7]),
         "--dashboard-port": str(ports[8]),
         "--dashboard-host": "127.0.0.1",  # reached by tunnel; the token travels in clear
@@ -46,11 +49,16 @@ def head_options(plan: NodePlan) -> dict[str, str | None]:
     }
 
 
-def worker_options(plan: NodePlan, gcs_address: str) -> dict[str, str | None]:
-    """Options of a worker's ``ray start``."""
+def worker_options(plan: NodePlan, gcs_address: str, start: int) -> dict[str, str | None]:
+    """Options of a worker's ``ray start``; ``start`` as of ``head_options``."""
     head_only = ("port", "ray-client-server-port", "dashboard-port", "dashboard-host")
     extra = {f"--{k}": v for k, v in plan.extra.items() if k not in head_only}
-    return {"--address": gcs_address, **_common_options(plan), **extra}
+    return {"--address": gcs_address, **_common_options(plan, start), **extra}
+
+
+def gcs_port(plan: NodePlan, start: int) -> int:
+    """Of the address of Ray's ``start`` on a head, which workers and programs connect to."""
+    return _changing_port(plan, (6, 10, 11), start)
 
 
 def metrics_port(plan: NodePlan) -> int:
@@ -107,7 +115,17 @@ def node_labels(plan: NodePlan) -> dict[str, str]:
     return {key: value for key, value in {**ours, **plan.labels}.items() if value}
 
 
-def _common_options(plan: NodePlan) -> dict[str, str | None]:
+def _changing_port(plan: NodePlan, choice: Sequence[int], start: int) -> int:
+    """Another one for each start of Ray on this node.
+
+    A program that was connected to the one before would find the port again, take the new Ray for
+    the old one and disturb it, as both count their jobs from one. Without it, it gives up within a
+    minute.
+    """
+    return plan.service_ports[choice[start % len(choice)]]
+
+
+def _common_options(plan: NodePlan, start: int) -> dict[str, str | None]:
     allocation, ports = plan.allocation, plan.service_ports
     resources = dict(plan.custom_resources)
     accelerator = accelerator_type(plan.gpu_type)
@@ -123,7 +141,7 @@ def _common_options(plan: NodePlan) -> dict[str, str | None]:
         "--resources": json.dumps(resources),
         "--labels": ",".join(f"{k}={v}" for k, v in node_labels(plan).items()),
         "--temp-dir": plan.temp_dir,
-        "--node-manager-port": str(ports[0]),
+        "--node-manager-port": str(_changing_port(plan, (0, 12, 13), start)),
         "--object-manager-port": str(ports[1]),
         "--runtime-env-agent-port": str(ports[2]),
         "--dashboard-agent-grpc-port": str(ports[3]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import signal
@@ -35,10 +36,10 @@ def run_worker(node: Node) -> int:
     node.run_commands(spec.get("initialization_commands", []), "initialization command")
     place_mounts(spec.get("file_mounts", []))
     node.run_commands(spec.get("setup_commands", []), "setup command")
-    while True:
+    for start in itertools.count():
         node.write_shell(head["gcs_address"])
         node.env["RAY_ADDRESS"] = head["gcs_address"]
-        options = worker_options(plan, head["gcs_address"])
+        options = worker_options(plan, head["gcs_address"], start)
         if earlier_ray.is_installed():
             argv = earlier_ray.start_argv(node.env["RAY_SLURM_CODE"], options)
             node.session_link = earlier_ray.SessionLink(head["temp_dir"], plan.temp_dir)
@@ -55,6 +56,7 @@ def run_worker(node: Node) -> int:
         _empty(plan.temp_dir)
         head = _wait_for_head(node, _REJOIN_WAIT_S, newer_than=head["generation"])
         print(f"[agent] joining the new head at {head['gcs_address']}", flush=True)
+    raise AssertionError("unreachable")
 
 
 _CLEAN = (

@@ -139,7 +139,7 @@ def test_a_big_node_gets_four_worker_ports_per_cpu(
 ) -> None:
     block = claim_block(PortRange(low, low + 60 * UNIT), cpus, seed="x")
     blocks.append(block)
-    assert len(block.services) == 12
+    assert len(block.services) == 14
     assert len(block.workers) >= max(64, 4 * cpus) * 0.9  # some may be in use by others
 
 

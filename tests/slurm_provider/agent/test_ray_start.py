@@ -29,8 +29,8 @@ PLAN = NodePlan(
     allocation=ALLOCATION,
     node_type="cpu",
     address="10.0.0.1",
-    service_ports=range(20001, 20013),
-    worker_ports=[20013, 20014],
+    service_ports=range(20001, 20015),
+    worker_ports=[20015, 20016],
     temp_dir="/tmp/rs-0/abc-0",
     shm_free_mb=64_000,
 )
@@ -38,18 +38,18 @@ CONFIG = "/shared/nodes/abc-0/bootstrap.json"
 
 
 def test_a_node_reports_its_share_and_uses_its_own_ports() -> None:
-    options = worker_options(PLAN, "10.0.0.9:20007")
+    options = worker_options(PLAN, "10.0.0.9:20007", 0)
     assert options["--address"] == "10.0.0.9:20007"
     assert options["--num-cpus"] == "4"
     assert options["--num-gpus"] == "0"
     assert int(options["--memory"] or 0) + int(options["--object-store-memory"] or 0) < 2048 * MB
-    assert options["--worker-port-list"] == "20013,20014"
+    assert options["--worker-port-list"] == "20015,20016"
     assert options["--temp-dir"] == "/tmp/rs-0/abc-0"
     assert "--block" in options and options["--block"] is None
 
 
 def test_no_two_services_share_a_port() -> None:
-    options = head_options(PLAN)
+    options = head_options(PLAN, 0)
     ports = [v for k, v in options.items() if k.endswith("port") and v is not None]
     ports += [str(metrics_port(PLAN))]
     assert len(ports) == 10
@@ -60,13 +60,24 @@ def test_every_option_is_one_of_rays() -> None:
     from ray.scripts.scripts import start
 
     known = {name for parameter in start.params for name in parameter.opts}
-    assert head_options(PLAN).keys() | worker_options(PLAN, "x:1").keys() <= known
+    assert head_options(PLAN, 0).keys() | worker_options(PLAN, "x:1", 0).keys() <= known
+
+
+def test_no_program_of_an_earlier_start_finds_the_gcs_or_a_raylet_again() -> None:
+    changing = ("--port", "--node-manager-port")
+    first, second, third, fourth = (head_options(PLAN, start) for start in range(4))
+    found = [options[key] for options in (first, second, third) for key in changing]
+    rest = {key: value for key, value in first.items() if key not in changing}
+    assert len(set(found)) == 6 and not set(found) & set(rest.values())
+    assert first == fourth == {**second, **{key: first[key] for key in changing}}
+    workers = [worker_options(PLAN, "x:1", start)["--node-manager-port"] for start in range(3)]
+    assert len(set(workers)) == 3
 
 
 def test_a_worker_has_no_option_of_the_head_not_even_a_users() -> None:
     extra = {"dashboard-host": "0.0.0.0", "dashboard-port": "1", "port": "2",
              "ray-client-server-port": "3", "num-cpus": "7"}  # fmt: skip
-    options = worker_options(replace(PLAN, extra=extra), "10.0.0.9:20007")
+    options = worker_options(replace(PLAN, extra=extra), "10.0.0.9:20007", 0)
     head_only = {"--head", "--port", "--ray-client-server-port", "--dashboard-host",
                  "--dashboard-port", "--autoscaling-config"}  # fmt: skip
     assert not head_only & options.keys()
@@ -74,28 +85,28 @@ def test_a_worker_has_no_option_of_the_head_not_even_a_users() -> None:
 
 
 def test_the_dashboard_is_on_loopback_unless_the_user_says_otherwise() -> None:
-    assert head_options(PLAN)["--dashboard-host"] == "127.0.0.1"
+    assert head_options(PLAN, 0)["--dashboard-host"] == "127.0.0.1"
     opened = replace(PLAN, extra={"dashboard-host": "0.0.0.0"})
-    assert head_options(opened)["--dashboard-host"] == "0.0.0.0"
+    assert head_options(opened, 0)["--dashboard-host"] == "0.0.0.0"
 
 
 def test_the_users_own_figures_win() -> None:
     plan = replace(PLAN, memory_bytes=123, object_store_memory_mb=100)
-    options = head_options(plan)
+    options = head_options(plan, 0)
     assert options["--memory"] == "123"
     assert options["--object-store-memory"] == str(100 * MB)
 
 
 def test_a_gpu_type_becomes_rays_resource_and_label() -> None:
     plan = replace(PLAN, allocation=replace(ALLOCATION, gpus=2), gpu_type="nvidia_a100_40gb")
-    options = worker_options(plan, "x:1")
+    options = worker_options(plan, "x:1", 0)
     assert json.loads(options["--resources"] or "") == {"accelerator_type:A100": 1}
     assert node_labels(plan)["ray.io/accelerator-type"] == "A100"
 
 
 def test_without_gpus_there_is_no_accelerator() -> None:
     plan = replace(PLAN, gpu_type="a100")
-    assert json.loads(worker_options(plan, "x:1")["--resources"] or "") == {}
+    assert json.loads(worker_options(plan, "x:1", 0)["--resources"] or "") == {}
     assert "ray.io/accelerator-type" not in node_labels(plan)
 
 
@@ -108,7 +119,7 @@ def test_without_gpus_there_is_no_accelerator() -> None:
     ids=["equals", "space"],
 )
 def test_what_the_user_wrote_wins(given_arguments: list[str]) -> None:
-    merged = merge(given_arguments, head_options(PLAN), CONFIG)
+    merged = merge(given_arguments, head_options(PLAN, 0), CONFIG)
     assert merged[: len(given_arguments)] == given_arguments
     for name, value in (("--num-cpus", "0"), ("--dashboard-host", "0.0.0.0"), ("--port", "6379")):
         assert option_value(merged, name) == value
@@ -118,7 +129,7 @@ def test_what_the_user_wrote_wins(given_arguments: list[str]) -> None:
 
 
 def test_a_users_block_is_not_repeated() -> None:
-    assert merge(["--block", "--head"], head_options(PLAN), CONFIG).count("--block") == 1
+    assert merge(["--block", "--head"], head_options(PLAN, 0), CONFIG).count("--block") == 1
 
 
 @pytest.mark.parametrize(
@@ -148,7 +159,7 @@ def test_flags_have_no_value_in_argv() -> None:
 def rays_reading(plan: NodePlan) -> dict[str, str]:
     from ray._private.label_utils import parse_node_labels_string
 
-    found: dict[str, str] = parse_node_labels_string(head_options(plan)["--labels"] or "")
+    found: dict[str, str] = parse_node_labels_string(head_options(plan, 0)["--labels"] or "")
     return found
 
 
