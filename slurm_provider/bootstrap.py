@@ -207,6 +207,7 @@ def _node_commands(config: dict[str, Any]) -> dict[str, Any]:
         },
         "initialization_commands": config.get("initialization_commands") or [],
         "file_mounts": sorted(config.get("file_mounts") or {}),
+        "mount_sources": sorted((config.get("file_mounts") or {}).values()),
         "setup_commands": {
             name: section.get("worker_setup_commands", default)
             for name, section in config["available_node_types"].items()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -76,6 +77,9 @@ class SlurmNodeProvider(NodeProvider):  # type: ignore[misc]  # Ray ships no typ
         refuse_detached()
         self._cluster = cluster or Cluster(provider_config, cluster_name)
         self._asked_slurm = False
+        command = click.get_current_context(silent=True)
+        if command is not None and command.info_name == "up":
+            self._check_mounts()  # also for a cluster that runs: Ray would end in a traceback
         if self._cluster.is_on_head:
             _quieten_config_warnings()
             _ = self._cluster.fleet  # starts asking Slurm before the first tick needs it
@@ -239,6 +243,7 @@ class SlurmNodeProvider(NodeProvider):  # type: ignore[misc]  # Ray ships no typ
         cluster, types = self._cluster, self._cluster.section["_nodes"]
         if self._asked_slurm:
             return
+        self._check_mounts()
         if cluster.config.start_together:
             tags = {TAG_RAY_NODE_KIND: NODE_KIND_HEAD, TAG_RAY_USER_NODE_TYPE: types["head"]}
             head = self._request(types["options"][types["head"]], tags, {}, {})
@@ -252,6 +257,14 @@ class SlurmNodeProvider(NodeProvider):  # type: ignore[misc]  # Ray ships no typ
                 },
             }
         )
+
+    def _check_mounts(self) -> None:
+        for source in self._cluster.section["_nodes"]["mount_sources"]:
+            if not os.path.exists(os.path.expanduser(source)):
+                raise ConfigError(
+                    f"file_mounts: {source} does not exist on this machine, from which it is to "
+                    "be copied to the nodes; mend the path"
+                )
 
     @_plainly
     def terminate_node(self, node_id: str) -> None:

@@ -92,6 +92,19 @@ def test_an_option_that_is_none_of_the_users(
     assert "'odd'" in output
 
 
+def test_a_file_mount_that_does_not_exist(make_cluster: MakeCluster) -> None:
+    content = config()
+    content["file_mounts"] = {"/tmp/x": "/nonexist"}
+
+    assert "file_mounts: /nonexist does not exist" in refused(make_cluster("mount", content))
+
+
+def test_a_key_that_ray_does_not_know(make_cluster: MakeCluster) -> None:
+    content = config({"cpu": {**node_type(max_workers=1), "min_worker": 1}})
+
+    assert "'min_worker'" in refused(make_cluster("misspelt", content))
+
+
 def test_a_folder_that_the_hosts_do_not_share(make_cluster: MakeCluster) -> None:
     cluster = make_cluster("unshared", config())
     folder = Path("/tmp", cluster.name)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click import ClickException
+from click import ClickException, Command, Context
 from ray.autoscaler.tags import (
     NODE_KIND_HEAD,
     TAG_RAY_NODE_KIND,
@@ -85,8 +85,8 @@ def test_what_can_never_run_is_said_of_each_type_and_nothing_is_submitted(
     slurm.answer("sbatch", stderr=NEVER, rc=1)
     with pytest.raises(ClickException) as refused:
         ray_up(config)
-    for name in TYPES:
-        assert f"node type {name!r}: Slurm refused it: " in refused.value.message
+    names = " and ".join(repr(name) for name in TYPES)
+    assert f"node types {names}: Slurm refused it: " in refused.value.message
     assert asked(slurm) == sorted(TYPES.values()) and slurm.jobs == []
 
 
@@ -105,3 +105,32 @@ def test_a_head_is_not_ended_for_one_that_can_never_run(
     slurm.tell_the_truth("sbatch")
     provider.terminate_node(head)
     assert len(slurm.calls("scancel")) == 1
+
+
+def test_a_file_mount_that_does_not_exist_is_said_before_anything_is_submitted(
+    slurm: SlurmPrograms, config: dict[str, Any], tmp_path: Path
+) -> None:
+    source = tmp_path / "data"
+    config["file_mounts"] = {"/tmp/data": str(source)}
+    config = bootstrap.resolve(config)
+    with pytest.raises(ClickException, match=f"file_mounts: {source} does not exist"):
+        ray_up(config)
+    assert slurm.calls("sbatch") == []
+    source.touch()
+    ray_up(config)
+    assert len(slurm.jobs) == 1
+
+
+def test_a_file_mount_that_is_gone_is_said_by_ray_up_of_a_cluster_that_runs(
+    slurm: SlurmPrograms, config: dict[str, Any], tmp_path: Path
+) -> None:
+    ray_up(config)
+    config["file_mounts"] = {"/tmp/data": str(tmp_path / "data")}
+    config = bootstrap.resolve(config)
+    with (
+        Context(Command("up"), info_name="up").scope(),
+        pytest.raises(ClickException, match="does not exist"),
+    ):
+        ray_up(config)
+    with Context(Command("down"), info_name="down").scope():
+        SlurmNodeProvider(config["provider"], "demo")
