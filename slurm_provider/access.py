@@ -6,6 +6,7 @@ SSH: many sites forbid that, and a step stays inside the job's limits.
 
 from __future__ import annotations
 
+import codecs
 import io
 import json
 import math
@@ -120,8 +121,9 @@ class NodeAccess:
         process = self._cluster.transport.popen(self._argv(f"exec 2>&1\n{command}"))
         started(process)
         process.stdin.close()
+        decode = codecs.getincrementaldecoder("utf-8")(errors="replace").decode
         while chunk := process.stdout.read1(_CHUNK):
-            sys.stdout.write(chunk.decode(errors="replace"))
+            sys.stdout.write(decode(chunk))
             sys.stdout.flush()
         return process.wait(), process.stderr_tail.strip()
 
