@@ -26,6 +26,7 @@ from slurm_provider.access import NodeAccess
 from slurm_provider.cluster import Cluster
 from slurm_provider.errors import ClusterError, ConfigError
 from slurm_provider.excludes import Excludes
+from slurm_provider.job_submit import job_submit_line
 from slurm_provider.slurm import SlurmError
 from slurm_provider.transport import TransportError
 
@@ -56,8 +57,8 @@ class SlurmCommandRunner(CommandRunnerInterface):  # type: ignore[misc]  # Ray s
     def __init__(self, cluster: Cluster, node_id: str) -> None:
         self._cluster = cluster
         self._node = NodeAccess(cluster, node_id)
-
         self._update: _Update | None = None  # while `ray up` sets the head up
+
     def run(
         self,
         cmd: str | None = None,
@@ -108,9 +109,9 @@ class SlurmCommandRunner(CommandRunnerInterface):  # type: ignore[misc]  # Ray s
     # -- `ray up` --------------------------------------------------------------------------
 
     def _run_in_updater(self, cmd: str, env: Mapping[str, object] | None) -> str:
-        with _Plainly(self):
         if self._update is None:
             self._update = _Update(self._cluster, self._node.node_id)
+        with _Plainly(self):
             if cmd == "uptime":
                 self._wait()
             elif env is not None:
@@ -158,7 +159,6 @@ class SlurmCommandRunner(CommandRunnerInterface):  # type: ignore[misc]  # Ray s
         cli_logger.error("{}", "\n".join([message, *self._what_stays()]))
         raise SystemExit(1)
 
-    # -- `ray exec`, `attach`, `submit`, `dashboard`, `monitor` ------------------------------
     def _what_stays(self) -> list[str]:
         if (self._cluster.store.report(self._node.node_id) or {}).get("state") == "ended":
             return []
@@ -168,6 +168,7 @@ class SlurmCommandRunner(CommandRunnerInterface):  # type: ignore[misc]  # Ray s
             pass  # unknown is not gone
         return what_stays(self._cluster, self._node.node_id)
 
+    # -- `ray exec`, `attach`, `submit`, `dashboard`, `monitor` ------------------------------
 
     def _run_for_user(
         self, cmd: str | None, port_forward: Any, with_output: bool, exit_on_fail: bool
@@ -234,7 +235,11 @@ class SlurmCommandRunner(CommandRunnerInterface):  # type: ignore[misc]  # Ray s
         store = self._cluster.store
         if store.token() is not None:
             cli_logger.print("The dashboard asks for the token in {}", store.paths.token)
+        if _click_command() == "dashboard":
+            line = job_submit_line(self._cluster, tunnels[0].port)
+            cli_logger.print("To submit jobs meanwhile: {}", line)
         cli_logger.print("Press Ctrl-C to close.")
+        sys.stdout.flush()
         try:
             while all(tunnel.alive for tunnel in tunnels):
                 time.sleep(0.5)

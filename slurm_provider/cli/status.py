@@ -14,6 +14,7 @@ from slurm_provider.cli.arguments import config_argument
 from slurm_provider.cli.cluster_file import load
 from slurm_provider.cli.output import echo_table, moment
 from slurm_provider.cluster import Cluster
+from slurm_provider.job_submit import job_submit_line
 from slurm_provider.overview import (
     NodeRow,
     Setback,
@@ -54,7 +55,7 @@ def status(config_path: str, cluster_name: str | None, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(shown, indent=2, default=asdict))
     else:
-        _echo(shown, config_path)
+        _echo(shown, config_path, job_submit_line(file.cluster))
 
 
 def describe(cluster: Cluster) -> dict[str, Any]:
@@ -90,7 +91,7 @@ def _head(head: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _echo(shown: dict[str, Any], config_path: str) -> None:
+def _echo(shown: dict[str, Any], config_path: str, job_submit: str) -> None:
     click.echo(f"cluster {shown['cluster']} in {shown['directory']}")
     if shown["closing"]:
         click.echo("It is being taken down.")
@@ -100,6 +101,7 @@ def _echo(shown: dict[str, Any], config_path: str) -> None:
         click.echo(
             f"dashboard  `ray-slurm dashboard {config_path}` (on the head: {head['dashboard']})"
         )
+        click.echo(f"jobs       while `ray dashboard {config_path}` runs: {job_submit}")
     elif shown["head_ended"]:
         click.echo(f"The head is gone ({shown['head_ended']}); `ray up {config_path}` starts one.")
     if shown["token_path"]:
@@ -118,7 +120,7 @@ def _echo_nodes(rows: list[NodeRow]) -> None:
     if sys.stdout.isatty():  # a path on every line would leave no room for the reasons
         echo_table(_HEADERS, [_cells(row) for row in rows])
     else:
-        echo_table((*_HEADERS, "LOG"), [(*_cells(row), row.log_path) for row in rows])
+        echo_table((*_HEADERS, "LOG"), [(*_cells(row), row.log_path or "") for row in rows])
 
 
 def _cells(row: NodeRow) -> tuple[str, ...]:
