@@ -146,6 +146,7 @@ class NodeAccess:
 
     def upload(self, source: str, target: str, excludes: Excludes) -> None:
         """Copy a file, or a folder's content but for ``excludes``, to ``target`` on the node."""
+        _check_source(source)
         is_folder = os.path.isdir(source)
         folder = target if is_folder else os.path.dirname(target) or "."
 
@@ -176,6 +177,7 @@ class NodeAccess:
             f'tar -c -f - -C "$(dirname "$p")" "$(basename "$p")"; fi'
         )
         what = f"copying {source} to {target}"
+        _check_target(target)
         process = self._cluster.transport.popen(self._argv(command))
         kind = process.stdout.read(1)
         if not kind:
@@ -324,6 +326,23 @@ def _how_far(job: Job) -> tuple[int, float]:
 # From what passes by itself to what never will.
 _WAITING_FOR = (ReasonKind.ENDED, ReasonKind.WAITING, ReasonKind.UNKNOWN, ReasonKind.LIMITED,
                 ReasonKind.HELD, ReasonKind.NEVER)  # fmt: skip
+
+
+def _check_source(path: str) -> None:
+    if not os.access(path, os.R_OK):
+        why = "cannot be read" if os.path.exists(path) else "does not exist"
+        raise ClusterError(f"{path} {why} on this machine, so nothing was copied")
+
+
+def _check_target(path: str) -> None:
+    folder = os.path.abspath(path if os.path.isdir(path) else os.path.dirname(path) or ".")
+    while not os.path.exists(folder):
+        folder = os.path.dirname(folder)
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise ClusterError(
+            f"{path} cannot be written on this machine: {folder} is no folder that you may write "
+            "to, so nothing was copied"
+        )
 
 
 def _extract(stream: Any, folder: str, what: str) -> None:
