@@ -41,7 +41,8 @@ class NodeRow:
     """When its Ray joined the cluster."""
     end_time: float | None
     """The time limit of its job."""
-    log_path: str
+    log_path: str | None
+    """None while it is held: what was not submitted prints nothing."""
     reason_kind: str | None = None
     """Of a queued node, a ``ReasonKind``: ``waiting`` (its turn comes), ``limited`` (by a quota),
     ``held``, ``never`` (it can never run as asked for) or ``unknown``."""
@@ -238,7 +239,7 @@ def _held_row(held: Mapping[str, Any], facts: Facts) -> NodeRow:
         start_time=None,
         joined_time=None,
         end_time=None,
-        log_path=facts.paths.log(held["node_id"]),
+        log_path=None,
     )
 
 

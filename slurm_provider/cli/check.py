@@ -24,6 +24,7 @@ from slurm_provider.slurm import SlurmMissing
 from slurm_provider.transport import TransportError
 
 _COLOURS = {OK: "green", PROBLEM: "red", SKIPPED: "yellow", WARNING: "yellow"}
+_WRITABLE = "set it to a folder that you may write to, on a file system that all hosts share"
 _CHANGE = "change node_config (or provider.defaults)"
 
 
@@ -92,6 +93,9 @@ def _guarded(what: str, find: Any) -> Any:
     """Yield what ``find`` finds, or the expected error it ends with; True if all is well."""
     try:
         found: Iterable[Finding] = find()
+    except OSError as error:  # what is written here is the probe's, beside the cluster's folder
+        yield Finding(what, PROBLEM, f"provider.cluster_dir: {sentence(error)}", _WRITABLE)
+        return False
     except EXPECTED as error:
         yield Finding(what, PROBLEM, sentence(error), "mend this first, then check again")
         return False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from slurm_provider.requirements import OLDEST_RAY, version_tuple
@@ -19,6 +19,9 @@ TEMPORARY = "temporary folder"
 SUBMITTING = "submitting from nodes"
 COMMANDS = "commands on nodes"
 PORTS = "ports between nodes"
+
+
+_PRINTED_LINES = 5
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,16 @@ def environment(answer: Mapping[str, Any], ray_here: str | None) -> Finding:
             "install the same version of Ray in both places",
         )
     return Finding(ENVIRONMENT, OK, found)
+
+
+def with_output(found: Finding, printed: str) -> Finding:
+    """Of the environment also what its activation printed: a line of it may have failed, of which
+    only the last one's exit code tells."""
+    lines = printed.strip().splitlines()[-_PRINTED_LINES:]
+    if found.what != ENVIRONMENT or not lines:
+        return found
+    said = "\n".join(["its activation printed:", *(f"| {line}" for line in lines)])
+    return replace(found, detail=f"{found.detail}\n{said}")
 
 
 def temporary_folder(answer: Mapping[str, Any]) -> Finding:

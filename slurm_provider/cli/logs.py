@@ -27,13 +27,17 @@ _CHUNK = 1 << 16
 def logs(
     config_path: str, cluster_name: str | None, node: str | None, follow: bool, tail: int | None
 ) -> None:
-    """Show the log of NODE: a node id, a Slurm job id or a host; without it, the head's.
+    """Show the log of NODE: a node id, a Slurm job id, a host, or a node type (or `head`) that has
+    one node; without it, the head's.
 
     The log holds what the environment's activation, the node's agent and `ray start` printed.
     """
     cluster = load(config_path, cluster_name).cluster
     uuid = made_cluster(cluster)
-    candidates = _candidates(cluster, uuid)
+    jobs = _jobs(cluster, uuid)
+    candidates = _candidates(cluster, jobs)
+    if node is not None and node not in candidates:
+        _refuse_unstarted(cluster, jobs, node)
     path = cluster.store.paths.log(choose(candidates, node))
     _print(cluster, path, follow=follow, tail=tail)
 
@@ -41,7 +45,8 @@ def logs(
 def choose(candidates: Mapping[str, Mapping[str, Any]], wanted: str | None) -> str:
     """The one node that is meant; raises ClusterError that lists the candidates otherwise.
 
-    ``candidates`` are node ids with ``kind``, ``host``, ``job_ids`` and ``is_live``.
+    ``candidates`` are node ids with ``kind``, ``node_type`` (empty: not known any more), ``host``,
+    ``job_ids`` and ``is_live``.
     """
     if wanted is None:
         heads = [i for i, about in candidates.items() if about["kind"] == HEAD]
@@ -64,11 +69,27 @@ def choose(candidates: Mapping[str, Mapping[str, Any]], wanted: str | None) -> s
 
 
 def _is_meant(wanted: str, identifier: str, about: Mapping[str, Any]) -> bool:
-    return wanted in (about["host"], *about["job_ids"]) or identifier.startswith(f"{wanted}-")
+    names = (about["host"], *about["job_ids"], about["kind"], about["node_type"])
+    return wanted in names or identifier.startswith(f"{wanted}-")
 
 
-def _candidates(cluster: Cluster, uuid: str) -> dict[str, dict[str, Any]]:
-    """Every node with a log, by id."""
+def _refuse_unstarted(cluster: Cluster, jobs: Mapping[str, Job], wanted: str) -> None:
+    """A node that `ray-slurm status` lists may have printed nothing yet."""
+    for held in (cluster.store.autoscaler_state() or {}).get("held", []):
+        if held["node_id"] == wanted and wanted not in jobs:
+            raise ClusterError(
+                f"node {wanted} is held back, not submitted yet, so it has no log: {held['reason']}"
+            )
+    job = jobs.get(wanted)
+    if job is not None and job.state.is_pending:
+        raise ClusterError(
+            f"node {wanted} has no log yet: its job {job.job_id} is in Slurm's queue "
+            "(`ray-slurm status` shows why)"
+        )
+
+
+def _jobs(cluster: Cluster, uuid: str) -> dict[str, Job]:
+    """The cluster's jobs in squeue, by node id."""
     jobs: dict[str, Job] = {}
     for job in cluster.client.queue():
         identity = parse_job_name(job.name)
@@ -77,6 +98,11 @@ def _candidates(cluster: Cluster, uuid: str) -> dict[str, dict[str, Any]]:
         task = job.job_id.partition("_")[2]
         index = identity.index if identity.index is not None else int(task or 0)
         jobs[node_id(identity.launch, index)] = job
+    return jobs
+
+
+def _candidates(cluster: Cluster, jobs: Mapping[str, Job]) -> dict[str, dict[str, Any]]:
+    """Every node with a log, by id."""
     head = cluster.store.head() or {}
     reports = cluster.store.reports()
     return {
@@ -96,6 +122,7 @@ def _about(
         ids += [job.job_id, job.raw_id, job.job_id.partition("_")[0]]
     return {
         "kind": HEAD if is_head else "worker",
+        "node_type": "" if identity is None else identity.node_type,
         "host": str(report.get("host") or (job.nodelist if job is not None else "")),
         "job_ids": sorted({identifier for identifier in ids if identifier}),
         "is_live": job is not None and job.state.is_live,

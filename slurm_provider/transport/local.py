@@ -86,8 +86,10 @@ class LocalTransport:
                 file.flush()
                 os.fsync(descriptor)
             os.rename(temporary, path)
-        except BaseException:
+        except BaseException as error:
             os.unlink(temporary)
+            if isinstance(error, OSError):
+                error.filename = path  # a full disk is told without one
             raise
 
     def read_file(self, path: str) -> bytes:

@@ -129,6 +129,7 @@ def test_held_nodes_are_shown_while_a_head_could_submit_them() -> None:
         ("running", "its job script activates the environment"),
         ("held", "quota"),
     ]
+    assert rows[1].log_path is None  # what was not submitted prints nothing
     assert node_rows(_facts(autoscaler=HELD)) == []
 
 

@@ -52,6 +52,18 @@ def test_a_broken_environment_is_a_problem_with_a_next_step(
     assert found.todo
 
 
+def test_what_the_activation_printed_is_shown_with_the_environment_and_nothing_else() -> None:
+    found = findings.environment(ANSWER, "2.60.0")
+    shown = findings.with_output(found, "bash: /nope/activate: No such file or directory\n")
+    assert shown.outcome == OK
+    assert shown.detail.splitlines()[1:] == [
+        "its activation printed:", "| bash: /nope/activate: No such file or directory"
+    ]  # fmt: skip
+    assert findings.with_output(found, "\n") == found
+    other = findings.commands("n1", 0, "")
+    assert findings.with_output(other, "words") == other
+
+
 def test_a_temporary_folder_that_cannot_be_made_is_a_problem() -> None:
     assert findings.temporary_folder({**ANSWER, "temp_problem": None}).outcome == OK
     found = findings.temporary_folder({**ANSWER, "temp_problem": "/nonexist/rs-1/x: No such file"})
@@ -273,6 +285,15 @@ def test_a_head_with_too_little_memory_is_a_warning(cli: Any) -> None:
 def test_a_quota_that_is_used_up_is_told_as_passing(cli: Any, slurm: Any) -> None:
     slurm.answer("sbatch", stderr="allocation failure: Requested nodes are busy", rc=1)
     assert "Slurm takes no such job now" in cli.run("check", cli.write(), "--no-job").output
+
+
+def test_a_folder_that_cannot_be_written_is_told_with_its_key(cli: Any) -> None:
+    (cli.home / "file").write_text("")
+    cli.config["provider"]["cluster_dir"] = f"{cli.home}/file/demo"
+    shown = cli.run("check", cli.write())
+    assert shown.exit_code == 1
+    assert f"provider.cluster_dir: {cli.home}/file" in shown.output
+    assert "-> set it to a folder that you may write to" in shown.output
 
 
 def test_a_missing_slurm_is_one_problem_with_the_next_step(cli: Any, slurm: Any) -> None:

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from slurm_provider.cli.output import moment
+from slurm_provider.cluster import Cluster
+from slurm_provider.job_submit import job_submit_line
 
 HEAD = {"JOBID": "7", "JOBID_": "7", "NAME": "ray:demo:head:u1:head:hh-0"}
 WORKER = {
@@ -41,6 +43,29 @@ def made(cli: Any, slurm: Any) -> Any:
         log.write_text(f"first of {name}\nlast of {name}\n")
     (cli.directory / "token").write_text("secret")
     return cli
+
+
+@pytest.mark.parametrize(
+    ("provider", "words"),
+    [
+        ({}, "RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=/d/token ray job submit --address "),
+        ({"auth": "disabled"}, "ray job submit --address http://127.0.0.1:8265 -- COMMAND"),
+        (
+            {"ssh": {"host": "login1", "user": "me", "port": 2222}},
+            "RAY_AUTH_MODE=token RAY_AUTH_TOKEN=\"$(ssh -p 2222 me@login1 'cat /d/token')\" ray ",
+        ),
+    ],
+)
+def test_the_line_for_ray_job_submit_brings_the_token(provider: dict[str, Any], words: str) -> None:
+    section = {"cluster_dir": "/d", **provider}
+    assert job_submit_line(Cluster(section, "demo")).startswith(words)
+
+
+def test_status_tells_how_jobs_are_submitted(made: Any) -> None:
+    shown = made.run("status", made.write())
+    assert f"runs: RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH={made.directory}/token ray" in (
+        shown.output
+    )
 
 
 def test_status_shows_one_whole_line_per_node_when_piped(made: Any) -> None:
@@ -105,9 +130,11 @@ def test_status_tells_the_cause_and_the_log_of_a_paused_type(made: Any) -> None:
         (["8_0"], "first of ww-0\nlast of ww-0\n"),
         (["8"], "first of ww-0\nlast of ww-0\n"),
         (["n1"], "first of hh-0\nlast of hh-0\n"),
+        (["head"], "first of hh-0\nlast of hh-0\n"),
+        (["cpu"], "first of ww-0\nlast of ww-0\n"),
     ],
 )
-def test_logs_finds_a_node_by_its_id_job_or_host(
+def test_logs_finds_a_node_by_its_id_job_host_or_type(
     made: Any, arguments: list[str], printed: str
 ) -> None:
     shown = made.run("logs", made.write(), *arguments)
@@ -127,6 +154,16 @@ def test_logs_of_a_stranger_lists_what_there_is(made: Any) -> None:
     assert shown.exit_code == 1
     assert "no node is called 'zzz'" in shown.output
     assert "hh-0" in shown.output
+
+
+def test_logs_of_a_node_that_has_not_started_says_so(made: Any) -> None:
+    held = {"node_id": "xx-0", "node_type": "cpu", "reason": "a limit of the site"}
+    (made.directory / "autoscaler.json").write_text(json.dumps({"held": [held], "types": {}}))
+    shown = made.run("logs", made.write(), "xx-0")
+    assert "xx-0 is held back, not submitted yet, so it has no log: a limit" in shown.output
+    (made.directory / "logs" / "ww-0.log").unlink()
+    shown = made.run("logs", made.write(), "ww-0")
+    assert "node ww-0 has no log yet: its job 8_0 is in Slurm's queue" in shown.output
 
 
 def test_script_shows_the_line_the_script_and_the_activation_and_submits_nothing(

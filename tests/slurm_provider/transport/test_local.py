@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -13,6 +14,18 @@ import pytest
 from slurm_provider.transport import LocalTransport, TransportError
 
 ROOT = Path(__file__).parents[3]
+
+
+def test_a_full_disk_is_told_with_the_file_that_could_not_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match=f"No space left on device: '{tmp_path}/f'"):
+        LocalTransport().write_file(f"{tmp_path}/f", b"data")
+    assert not list(tmp_path.glob("*f*"))
 
 
 def test_a_signal_shows_as_an_exit_code_like_in_a_shell() -> None:
