@@ -55,10 +55,9 @@ def _plainly(function: _Function) -> _Function:
             return function(*args, **kwargs)
         except _EXPECTED as error:
             raise click.ClickException(str(error)) from error
-        except OSError as error:  # the cluster's directory; the message names it
-            raise click.ClickException(
-                f"{error.filename}: {error.strerror}; check provider.cluster_dir"
-            ) from error
+        except OSError as error:  # the cluster's folder; the message names it where Python does
+            words = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+            raise click.ClickException(f"{words}; check provider.cluster_dir") from error
 
     return wrapper  # type: ignore[return-value]
 
