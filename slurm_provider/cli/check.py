@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ import click
 from slurm_provider.cli.arguments import config_argument
 from slurm_provider.cli.cluster_file import ClusterFile, load
 from slurm_provider.cli.expected_errors import EXPECTED, sentence
-from slurm_provider.cli.findings import OK, PROBLEM, SKIPPED, WARNING, Finding
+from slurm_provider.cli.findings import OK, PROBLEM, SHARED_FOLDER, SKIPPED, WARNING, Finding
 from slurm_provider.cli.output import moment
 from slurm_provider.cli.site_probe import probe_site
 from slurm_provider.errors import ConfigError
@@ -71,14 +71,14 @@ def _check(
         return
     label = file.cluster.transport.label
     yield Finding("Slurm", OK, f"version {site.version}, cluster {site.cluster_name}, from {label}")
-    verdicts = yield from _guarded("node types", lambda: _node_types(file))
+    verdicts = yield from _guarded("node types", file, lambda: _node_types(file))
     if not verdicts:
         return
     if timeout_s is None:
         yield Finding("job on a host", SKIPPED, "--no-job")
         return
     progress = _Progress()
-    yield from _guarded("job on a host", lambda: _probe(file, timeout_s, progress))
+    yield from _guarded("job on a host", file, lambda: _probe(file, timeout_s, progress))
 
 
 def _slurm_todo(error: BaseException) -> str:
@@ -89,12 +89,16 @@ def _slurm_todo(error: BaseException) -> str:
     return "try `scontrol ping` there; SLURM_CONF must name the site's slurm.conf"
 
 
-def _guarded(what: str, find: Any) -> Any:
+def _guarded(what: str, file: ClusterFile, find: Callable[[], Iterable[Finding]]) -> Any:
     """Yield what ``find`` finds, or the expected error it ends with; True if all is well."""
     try:
-        found: Iterable[Finding] = find()
-    except OSError as error:  # what is written here is the probe's, beside the cluster's folder
-        yield Finding(what, PROBLEM, f"provider.cluster_dir: {sentence(error)}", _WRITABLE)
+        found = find()
+    except OSError as error:  # all that is written is beside the cluster's folder
+        words = (
+            f"provider.cluster_dir {file.cluster.store.paths.root}: nothing can be written beside "
+            f"it: {error.strerror}"
+        )
+        yield Finding(SHARED_FOLDER, PROBLEM, words if error.strerror else str(error), _WRITABLE)
         return False
     except EXPECTED as error:
         yield Finding(what, PROBLEM, sentence(error), "mend this first, then check again")

@@ -292,7 +292,8 @@ def test_a_folder_that_cannot_be_written_is_told_with_its_key(cli: Any) -> None:
     cli.config["provider"]["cluster_dir"] = f"{cli.home}/file/demo"
     shown = cli.run("check", cli.write())
     assert shown.exit_code == 1
-    assert f"provider.cluster_dir: {cli.home}/file" in shown.output
+    words = f"provider.cluster_dir {cli.home}/file/demo: nothing can be written beside it: "
+    assert f"problem  shared folder: {words}File exists" in shown.output
     assert "-> set it to a folder that you may write to" in shown.output
 
 
