@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 
 import pytest
@@ -51,6 +52,17 @@ def test_ray_exec_gives_a_command_the_stdin_it_was_given(cluster: Cluster) -> No
 
     assert "through the pipe" in done.stdout
     assert "no terminal" in done.stdout
+
+
+@pytest.mark.parametrize("option", ["--tmux", "--screen"])
+def test_a_session_that_slurm_would_end_is_refused(cluster: Cluster, option: str) -> None:
+    mark = cluster.folder / "went-on"
+
+    done = cluster.ray("exec", option, f"sleep 1; touch {mark}", check=False)
+
+    assert done.code != 0
+    assert "ray job submit" in done.output
+    assert "Traceback" not in done.output
 
 
 def test_ray_attach_is_a_shell_on_the_head(cluster: Cluster) -> None:
@@ -123,11 +135,42 @@ def test_ray_rsync_down_of_a_missing_file_says_so(cluster: Cluster) -> None:
     assert "Traceback" not in done.output
 
 
+def test_a_source_or_target_that_is_not_there_is_one_sentence_and_leaves_nothing(
+    cluster: Cluster,
+) -> None:
+    said = {
+        "nofile.py": cluster.ray("submit", "nofile.py", check=False),
+        "nofile": cluster.ray("rsync-up", "nofile", "/tmp/x", check=False),
+        "/proc/x/y": cluster.ray("rsync-down", "/etc/hostname", "/proc/x/y", check=False),
+    }
+
+    for path, done in said.items():
+        assert done.code != 0
+        assert "Traceback" not in done.output
+        (error,) = [line for line in done.output.splitlines() if "nothing was copied" in line]
+        assert path in error
+    assert not list(cluster.dir.glob("nodes/*/submit/*"))
+
+
 def test_ray_dashboard_asks_for_the_token(cluster: Cluster) -> None:
     with dashboard(cluster) as port:
         assert status_of(port, "/api/jobs/") == 401
         assert status_of(port, "/api/jobs/", token="wrong") in (401, 403)
         assert status_of(port, "/api/jobs/", token=cluster.token()) == 200
+
+
+def test_the_line_that_ray_dashboard_prints_submits_a_job(cluster: Cluster) -> None:
+    with terminal(cluster.argv(*cluster.ray_argv("dashboard", "-p", "28265"))) as shown:
+        shown.wait_for(" COMMAND", 40)
+        (line,) = re.findall(r"RAY_AUTH_MODE=.* COMMAND", shown.output)
+
+        done = cluster.run("sh", "-c", line.replace("COMMAND", "echo submitted by the line"))
+
+        shown.type("\x03")
+        shown.wait()
+
+    assert "submitted by the line" in done.output
+    assert "succeeded" in done.output
 
 
 def test_ray_job_submit_goes_through_the_dashboard(cluster: Cluster) -> None:
