@@ -58,9 +58,9 @@ def acquired(
     """
     launcher = request.launcher
     if isinstance(launcher, RayLauncher) and launcher.ray_address is not None:
-        from dagster_glue.clusters.existing import ExistingCluster
+        from dagster_glue.clusters.existing import answering
 
-        yield ExistingCluster(launcher.ray_address)
+        yield answering(launcher.ray_address, log)
     elif request.mode is ExecutionMode.LOCAL:
         from dagster_glue.clusters.local import LocalCluster
 
@@ -136,6 +136,7 @@ def _per_asset(
     config = config_of(name)  # refuses before anything is packed and sent
     patience = reached(slurm.transport(), log)
     place = place_of(slurm)
+    patience.insist(place.make)
     for run_id in request.retried_run_ids:
         earlier = cluster_name(run_id, request.step_key)
         folder = place.directory(earlier)
@@ -181,6 +182,7 @@ def _session(
     wanted = config(request.launcher, request.needs)  # refuses before anything is sent
     patience = reached(slurm.transport(), log)
     place = place_of(slurm)
+    patience.insist(place.make)
     packed = _packed(request, place, patience, log)
     wanted["provider"]["environment"] = packed
     larger = None

@@ -119,10 +119,11 @@ class ComputeResource(StrictResource, dg.PipesClient):
             extra_files: files and folders to put beside the payload.
             config: from the launchpad. The arguments that follow come before its fields.
 
-        Raises dagster.Failure with the kind of failure for a payload that failed and for whatever
-        kept it from a cluster; ConfigError and PayloadError before anything is started.
+        Raises dagster.Failure with the kind of failure, for a payload that failed and for whatever
+        kept it from running.
         """
         from dagster_glue.running import RunRequest, run_payload
+        from dagster_glue.unstarted import telling_the_kind
 
         given = {
             "force_env_push": force_env_push,
@@ -130,19 +131,19 @@ class ComputeResource(StrictResource, dg.PipesClient):
             "remote_payload_path": remote_payload_path,
             "environment_name": environment_name,
         }
-        base = config if config is not None else SlurmRunConfig()
         changes = {name: value for name, value in given.items() if value is not None}
-        request = RunRequest(
-            payload_path=payload_path,
-            launcher=resolved(launcher or self.default_launcher or BashLauncher()),
-            config=SlurmRunConfig(**{**dict(base), **changes}),
-            extra_env=extra_env or {},
-            extras=extras or {},
-            extra_slurm_opts=extra_slurm_opts or {},
-            resource_requirements=resource_requirements or {},
-            extra_files=extra_files or (),
-        )
-        return run_payload(self._in_use(), context, request)
+        with telling_the_kind():
+            request = RunRequest(
+                payload_path=payload_path,
+                launcher=_launcher(launcher or self.default_launcher),
+                config=SlurmRunConfig(**{**dict(config or SlurmRunConfig()), **changes}),
+                extra_env=extra_env or {},
+                extras=extras or {},
+                extra_slurm_opts=extra_slurm_opts or {},
+                resource_requirements=resource_requirements or {},
+                extra_files=extra_files or (),
+            )
+            return run_payload(self._in_use(), context, request)
 
     def run_hetjob(
         self,
@@ -222,3 +223,13 @@ class ComputeResource(StrictResource, dg.PipesClient):
                 f"ComputeResource: mode {self.mode} needs slurm=SlurmResource(...); only local "
                 "does without"
             )
+
+
+def _launcher(given: object) -> Launcher:
+    """As it is used. Raises ConfigError."""
+    if given is None:
+        return BashLauncher()
+    if not isinstance(given, (RayLauncher, BashLauncher)):
+        what = f"the class {given.__name__}" if isinstance(given, type) else repr(given)
+        raise ConfigError(f"launcher is {what}: give RayLauncher(...) or BashLauncher(...)")
+    return resolved(given)

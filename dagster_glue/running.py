@@ -17,6 +17,7 @@ from dagster_glue.dashboard import dashboard_command, dashboard_metadata
 from dagster_glue.ending import Ending
 from dagster_glue.jobs.lineage import retried_runs
 from dagster_glue.jobs.options import RunOptions
+from dagster_glue.jobs.payload import check_extras
 from dagster_glue.jobs.request import EntrypointResources
 from dagster_glue.jobs.run import run_job
 from dagster_glue.jobs.step import is_direct, noting_keyboard, run_id
@@ -32,8 +33,8 @@ from dagster_glue.modes import ExecutionMode
 from dagster_glue.payloads import payload_for
 from dagster_glue.requirements import requirement_options
 from dagster_glue.slurm import SlurmRunConfig
-from dagster_glue.unstarted import telling_the_kind
 from slurm_provider.errors import ConfigError
+from slurm_provider.slurm import ReasonKind
 
 if TYPE_CHECKING:
     from dagster_glue.compute import ComputeResource, Context
@@ -59,6 +60,7 @@ def run_payload(
 ) -> dg.PipesClientCompletedInvocation:
     """See ``ComputeResource.run``."""
     mode, launcher = compute.execution_mode, request.launcher
+    check_extras(request.extras)
     payload = payload_for(
         request.payload_path,
         launcher,
@@ -78,11 +80,12 @@ def run_payload(
     )
     wanted = _cluster_request(compute, context, request, mode)
     begin, ending = time.time(), Ending(context)
-    with (
-        noting_keyboard(),
-        telling_the_kind(),
-        acquired(wanted, context.log.info, ending.leaves_running) as cluster,
-    ):
+
+    def say(words: str) -> None:
+        stays = ReasonKind.NEVER.label in words
+        (context.log.warning if stays else context.log.info)(words)
+
+    with noting_keyboard(), acquired(wanted, say, ending.leaves_running) as cluster:
         dashboard = _dashboard(compute, cluster)
         if dashboard is not None:
             context.log.info(f"Ray's dashboard, while the cluster runs: {dashboard}")

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Annotated, Any, TypeVar, get_args
 
 import dagster as dg
@@ -34,7 +35,7 @@ class StrictResource(dg.ConfigurableResource):  # type: ignore[type-arg]  # its 
     def __init__(self, **values: Any) -> None:
         refuse_unknown(type(self), values)
         refuse_unreadable(type(self), values)
-        super().__init__(**values)
+        _plainly(partial(super().__init__, **values), type(self))
 
     @field_validator("*", mode="wrap")
     @classmethod
@@ -48,12 +49,23 @@ class StrictConfig(dg.Config):
     def __init__(self, **values: Any) -> None:
         refuse_unknown(type(self), values)
         refuse_unreadable(type(self), values)
-        super().__init__(**values)
+        _plainly(partial(super().__init__, **values), type(self))
 
     @field_validator("*", mode="wrap")
     @classmethod
     def _judged_with_its_value(cls, value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
         return value if isinstance(value, _VARIABLES) else handler(value)
+
+
+def _plainly(build: Callable[[], None], model: type[BaseModel]) -> None:
+    """Raise ConfigError in place of pydantic's error, for the first value that cannot be."""
+    try:
+        build()
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join([model.__name__, *map(str, first["loc"])])
+        shown = "" if "password" in where else f", not {first['input']!r}"
+        raise ConfigError(f"{where}: {first['msg'].removeprefix('Value error, ')}{shown}") from None
 
 
 def refuse_unknown(model: type[BaseModel], values: Mapping[str, Any]) -> None:

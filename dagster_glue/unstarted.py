@@ -12,29 +12,44 @@ from dagster_glue.clusters.local import LocalClusterError
 from dagster_glue.clusters.start_failure import NoCluster
 from dagster_glue.clusters.waiting import QueueTimeout
 from dagster_glue.environment.base import EnvironmentFailed
+from dagster_glue.jobs.errors import PayloadError
 from dagster_glue.jobs.outcome import FailureKind, kind_of_loss
-from slurm_provider.errors import ClusterError
+from slurm_provider.errors import ClusterError, ConfigError
 from slurm_provider.slurm import SlurmError, SlurmRefused
 from slurm_provider.transport import TransportError
 
-_FAILURES = (
-    EnvironmentFailed, LocalClusterError, ClusterGone, ClusterError, SlurmError, TransportError
+_UNSTARTED = (
+    ConfigError, PayloadError, EnvironmentFailed, LocalClusterError, ClusterGone, ClusterError,
+    SlurmError, TransportError,
 )  # fmt: skip
+_SAME_AGAIN = (FailureKind.CONFIGURATION, FailureKind.REFUSED)
 
 
 @contextmanager
 def telling_the_kind() -> Iterator[None]:
-    """Make a dagster.Failure, with its kind, of what kept the payload from a cluster."""
+    """Make a dagster.Failure, with its kind, of what kept the payload from running.
+
+    Its traceback begins here: where in this package it was noticed tells a user nothing. What
+    would be the same again is not retried.
+    """
     try:
         yield
-    except _FAILURES as error:
+    except dg.Failure as told:
+        raise dg.Failure(told.description, told.metadata, told.allow_retries) from None
+    except _UNSTARTED as error:
         kind = _kind(error)
-        words = f"[{kind.value}] {error}"
-        raise dg.Failure(words, metadata={"failure_kind": kind.value}) from error
+        failure = dg.Failure(
+            f"[{kind.value}] {error}",
+            metadata={"failure_kind": kind.value},
+            allow_retries=kind not in _SAME_AGAIN,
+        )
+        raise failure from (error if kind is FailureKind.UNKNOWN else None)
 
 
 def _kind(error: Exception) -> FailureKind:
     match error:
+        case ConfigError() | PayloadError():
+            return FailureKind.CONFIGURATION
         case EnvironmentFailed() | LocalClusterError():
             return FailureKind.ENVIRONMENT
         case SlurmRefused():
@@ -45,4 +60,6 @@ def _kind(error: Exception) -> FailureKind:
             return FailureKind.QUEUE_TIMEOUT
         case ClusterGone():
             return kind_of_loss(error.nodes, is_cluster_gone=True)
+        case TransportError():
+            return FailureKind.CONNECTION
     return FailureKind.UNKNOWN

@@ -4,14 +4,49 @@ from __future__ import annotations
 
 import os
 import re
+import time
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from dagster_glue.clusters.base import JobsConnection
+from dagster_glue.clusters.waiting import FIRST_CONTACT_S
+from dagster_glue.jobs.client import JobsApi, JobUnknown, NoAnswer
+from dagster_glue.jobs.link import Outage
 from slurm_provider.errors import ConfigError
 from slurm_provider.fleet.ledger import Node
-from slurm_provider.transport import LocalTransport, Transport
+from slurm_provider.transport import ConnectFailed, LocalTransport, Transport
 from slurm_provider.worker_waits import WorkerWait
+
+
+def answering(address: str, log: Callable[[str], None]) -> ExistingCluster:
+    """The cluster of a dashboard's address, once it has answered.
+
+    Raises ConfigError for an address that cannot be right, ConnectFailed where nothing answers for
+    minutes: then it is no outage but another address.
+    """
+    cluster = ExistingCluster(address)
+    api, begin = JobsApi(cluster.open_jobs()), time.monotonic()
+    outage = Outage(f"Ray at {address}", log, meanwhile="trying on")
+    while True:
+        try:
+            api.ray_version()
+        except (JobUnknown, KeyError):
+            raise ConfigError(
+                f"RayLauncher.ray_address {address}: what answers there is no Ray dashboard"
+            ) from None
+        except NoAnswer as error:
+            if time.monotonic() - begin > FIRST_CONTACT_S:
+                raise ConnectFailed(
+                    f"RayLauncher.ray_address {address} has given no answer for "
+                    f"{FIRST_CONTACT_S:.0f} s ({error}): is it the dashboard's address, and does "
+                    "it lead there from this machine?"
+                ) from None
+            outage.failed(error)
+            outage.wait(lambda: None)
+        else:
+            outage.passed()
+            return cluster
 
 
 class ExistingCluster:

@@ -10,8 +10,12 @@ from dagster_glue.clusters.site import Sighting, read_site
 from dagster_glue.shared_lock import SharedLock
 from dagster_glue.slurm import SlurmResource
 from slurm_provider.api import ClusterHandle
+from slurm_provider.errors import ConfigError
 from slurm_provider.slurm import SlurmClient
-from slurm_provider.transport import Transport
+from slurm_provider.transport import Transport, TransportError
+
+_MAKE = 'mkdir -p -m 700 -- "$1" && [ -w "$1" ]'
+_TIMEOUT_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,18 @@ class Place:
     def runs_dir(self) -> str:
         """Of run folders."""
         return f"{self.base_dir}/runs"
+
+    def make(self) -> None:
+        """The folder, if it is not there. Raises ConfigError where we may not write, and
+        TransportError."""
+        done = self.transport.run(["sh", "-c", _MAKE, "sh", self.base_dir], timeout_s=_TIMEOUT_S)
+        if done.returncode == 0:
+            return
+        why = done.stderr.strip().rpartition(": ")[2] or "it is not writable"
+        words = f"SlurmResource.remote_base {self.base_dir} on {self.transport.label}: {why}"
+        if not done.stderr or "ermission denied" in why:
+            raise ConfigError(f"{words}; choose a folder where you may write")
+        raise TransportError(words)
 
     def directory(self, name: str) -> str:
         return f"{self.clusters_dir}/{name}"

@@ -13,11 +13,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from dagster_glue.clusters.choice import Wish, choose, free_names
+from dagster_glue.clusters.choice import Wish, choose, free_names, has_time_left
 from dagster_glue.clusters.lease import HAND_OVER_S, Lease, tidy
 from dagster_glue.clusters.on_slurm import SlurmCluster
 from dagster_glue.clusters.place import Place
-from dagster_glue.clusters.shape import config_of
+from dagster_glue.clusters.shape import config_of, differences
 from dagster_glue.clusters.site import SESSION_FILE, Sighting, head_is_silent
 from dagster_glue.clusters.start_logs import keeping_start_logs
 from dagster_glue.clusters.waiting import Patience, QueueWait, await_host, is_outage
@@ -129,7 +129,17 @@ class _Session:
             if choose(sightings, self._wish) is not None:
                 return None
             name = self._free_name(sightings)
+            self._tell_others(sightings)
             return None if name is None else self._made(name, is_ours)
+
+    def _tell_others(self, sightings: Sequence[Sighting]) -> None:
+        """Why the session's living clusters will not do."""
+        for sighting in sightings:
+            is_session_s = sighting.folder.session.get("session") == self._wish.session
+            if is_session_s and sighting.is_usable and has_time_left(sighting):
+                differs = differences(sighting.folder.session["shape"], self._wish.shape)
+                self._log(f"Cluster {sighting.name} of session {self._wish.session} is of another "
+                          f"shape ({'; '.join(differs[:3])})")  # fmt: skip
 
     def _leased(self, found: Sighting) -> _Held | None:
         """The cluster with our lease on it, unless it goes just now."""

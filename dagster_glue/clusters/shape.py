@@ -68,6 +68,22 @@ def fits(have: Shape, wanted: Shape) -> bool:
     )
 
 
+def differences(have: Shape, wanted: Shape, where: str = "") -> list[str]:
+    """What differs, as ``key.key: A here, B wanted``."""
+    found = []
+    for key in sorted({*have, *wanted} - set(_ANY), key=str):
+        ours, theirs = have.get(key), wanted.get(key)
+        if isinstance(ours, Mapping) and isinstance(theirs, Mapping):
+            found += differences(ours, theirs, f"{where}{key}.")
+        elif ours != theirs:
+            found.append(f"{where}{key}: {_shown(ours)} there, {_shown(theirs)} wanted")
+    return found
+
+
+def _shown(value: Any) -> str:
+    return "none" if value is None else str(value)
+
+
 def size(shape: Shape) -> tuple[float, ...]:
     """Greater for a larger cluster."""
     defaults = shape["provider"]["defaults"]

@@ -29,6 +29,11 @@ class QueueWait:
     def __init__(self, timeout_s: float | None) -> None:
         self._timeout_s = timeout_s
         self._deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        self._last = ""
+
+    def note(self, words: str) -> None:
+        """What it waits for now."""
+        self._last = words
 
     def is_wanted(self) -> bool:
         return self._deadline is None or time.monotonic() < self._deadline
@@ -39,8 +44,8 @@ class QueueWait:
             return error
         return QueueTimeout(
             f"the head of cluster {cluster!r} did not start within queue_timeout "
-            f"({self._timeout_s:g} s); it was withdrawn. Give a longer queue_timeout, or ask for "
-            "less"
+            f"({self._timeout_s:g} s) and was withdrawn: {self._last or error}. Give a longer "
+            "queue_timeout, or ask for what starts sooner"
         )
 
     def timeout_of(self, what: str) -> QueueTimeout:
@@ -102,7 +107,12 @@ def await_host(
     Raises ClusterError when the job ended or the wait is over, and SlurmError or TransportError
     for what will not pass.
     """
-    show = when_new(log)
+    say = when_new(log)
+
+    def show(words: str) -> None:
+        wait.note(words)
+        say(words)
+
     patience = Patience(f"Slurm, asked for the head of cluster {cluster.name},", log, wait)
     patience.insist(lambda: cluster.await_host(node_id, show, wait.is_wanted))
 

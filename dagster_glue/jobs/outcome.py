@@ -27,6 +27,10 @@ class FailureKind(str, Enum):
     """The program or a package is missing where it ran."""
     REFUSED = "refused"
     """Slurm or Ray did not take the submission."""
+    CONFIGURATION = "configuration"
+    """What was asked for cannot be; nothing was started."""
+    CONNECTION = "connection"
+    """The edge node could not be reached, or did not let us in."""
     QUEUE_TIMEOUT = "queue_timeout"
     """The cluster did not start within ``queue_timeout``."""
     UNKNOWN = "unknown"
@@ -204,6 +208,12 @@ def _failure(evidence: Evidence, exit_code: int | None) -> tuple[FailureKind, st
         kind = FailureKind.ENVIRONMENT
     else:
         kind = FailureKind.PAYLOAD
+    lead = _lead(kind)
+    if kind is FailureKind.ENVIRONMENT and _mentions(said, _IMPORT_ERRORS):
+        lead = (
+            "a module is missing where the payload ran, in the environment as well as beside the "
+            "payload and in its working_dir"
+        )
     how = f"exit code {exit_code}" if exit_code is not None else "no exit code"
     if was_killed:
         how += ", killed by SIGKILL"
@@ -213,7 +223,7 @@ def _failure(evidence: Evidence, exit_code: int | None) -> tuple[FailureKind, st
         how += f"; the kernel killed {ended.oom_kills} of its processes for memory"
     if exit_code is None and record is not None and record.message:
         how = record.message.strip()
-    return kind, _with_output(f"{_lead(kind)} ({how}){node_words}", evidence)
+    return kind, _with_output(f"{lead} ({how}){node_words}", evidence)
 
 
 def _was_ended_by(ended: Ended | None, signum: int) -> bool:
@@ -282,6 +292,8 @@ def _lead(kind: FailureKind) -> str:
         FailureKind.CLUSTER_ENDED: "the cluster was taken down under the payload",
         FailureKind.ENVIRONMENT: "the environment on the cluster is broken",
         FailureKind.REFUSED: "Ray could not start the payload",
+        FailureKind.CONFIGURATION: "what was asked for cannot be",
+        FailureKind.CONNECTION: "the edge node could not be reached",
         FailureKind.QUEUE_TIMEOUT: "the cluster did not start in time",
         FailureKind.UNKNOWN: "the Ray job failed",
     }[kind]
@@ -301,10 +313,10 @@ def _exception_text(exception: Mapping[str, Any] | None) -> str:
     parts = []
     if exception.get("cause"):
         parts.append(_exception_text(exception["cause"]))
-        parts.append("The above exception was the direct cause of the following exception:\n")
+        parts.append("\nThe above exception was the direct cause of the following exception:\n")
     elif exception.get("context"):
         parts.append(_exception_text(exception["context"]))
-        parts.append("During handling of the above exception, another exception occurred:\n")
+        parts.append("\nDuring handling of the above exception, another exception occurred:\n")
     parts.append("Traceback (most recent call last):")
     parts += [line.rstrip("\n") for line in exception.get("stack") or []]
     parts.append(str(exception.get("message") or exception.get("name")).rstrip("\n"))

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from dagster_glue.jobs.errors import PayloadError
+from dagster_glue.jobs.runtime_env import checked_runtime_env
 
 _PYTHON = re.compile(r"(?:.*/)?python[0-9.]*")
 _VALUED_OPTIONS = ("-W", "-X", "--check-hash-based-pycs")
@@ -28,7 +31,7 @@ class Payload:
     """Absolute path here, or a URI that Ray fetches."""
     excludes: tuple[str, ...] = ()
     runtime_env: Mapping[str, Any] = field(default_factory=dict)
-    """The user's, without ``working_dir``, ``excludes`` and ``env_vars``."""
+    """The user's as Ray takes it, without ``working_dir``, ``excludes`` and ``env_vars``."""
     env_vars: Mapping[str, str] = field(default_factory=dict)
     script: str | None = None
     """The one of ``files`` that runs."""
@@ -77,10 +80,13 @@ def plan_payload(
     command, script = _command(payload_path, folder)
     name = os.path.basename(script) if script else None
     files = {name: script} if name and script else {}
-    for source in extra_files:
-        path = os.path.abspath(source)
+    if isinstance(extra_files, str):
+        raise PayloadError(f"extra_files is one text ({extra_files!r}): give a list of paths")
+    paths = [os.path.abspath(os.path.expanduser(source)) for source in extra_files]
+    for path in paths:
         if not os.path.exists(path):
             raise PayloadError(f"extra_files: there is no {path}")
+    for path in paths:
         for extra, member in _members(path):
             if files.setdefault(extra, member) != member:
                 raise PayloadError(
@@ -94,7 +100,20 @@ def plan_payload(
         )
     env_vars = _environment(env.pop("env_vars", None) or {}, "runtime_env['env_vars']")
     env_vars |= _environment(extra_env or {}, "extra_env")
-    return Payload(command, files, folder, excludes, env, env_vars, name)
+    checked = checked_runtime_env(env)
+    return Payload(command, files, folder, excludes, checked, env_vars, name)
+
+
+def check_extras(extras: Mapping[str, Any]) -> None:
+    """Raise PayloadError for what cannot travel to the payload."""
+    for name, value in extras.items():
+        try:
+            json.dumps({name: value})
+        except (TypeError, ValueError) as error:
+            raise PayloadError(
+                f"extras[{name!r}] cannot be sent to the payload as JSON ({error}): give texts, "
+                "numbers, booleans, lists and mappings of them"
+            ) from None
 
 
 def command_words(payload_path: str) -> CommandWords:
@@ -148,12 +167,20 @@ def _command(payload_path: str, working_dir: str | None) -> tuple[tuple[str, ...
     if found is None and words.interpreter and working_dir is not None and _is_uri(working_dir):
         found = (words.script, None)
     if found is None:
-        raise PayloadError(
-            f"payload_path {payload_path!r}: there is no file {words.script!r} in {os.getcwd()}"
-            + (f" or {working_dir}" if working_dir else "")
-            + "; a module is run by `python -m package.module`"
-        )
+        raise PayloadError(f"payload_path {payload_path!r}: {_why_not(words.script, working_dir)}")
     return (*(words.interpreter or ("python",)), found[0], *words.arguments), found[1]
+
+
+def _why_not(script: str, working_dir: str | None) -> str:
+    """Why this is no script to run, and what to do."""
+    path = os.path.expanduser(script)
+    if os.path.isdir(path):
+        return f"{script!r} is a folder: give the script in it"
+    if shutil.which(script) is not None:
+        return f"{script!r} is another program: payloads are Python, give a script's path"
+    where = "" if os.path.isabs(path) else f" in {os.getcwd()}"
+    where += f" or {working_dir}" if where and working_dir else ""
+    return f"there is no file {script!r}{where}; a module is run by `python -m package.module`"
 
 
 def _find_script(path: str, working_dir: str | None) -> tuple[str, str | None] | None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-import os
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,7 +12,6 @@ from dagster_glue.jobs.payload import Payload
 from dagster_glue.jobs.run_folder import RunFolder
 from dagster_glue.jobs.submission import DIGEST_KEY, StepCall
 
-_PLUGINS = "RAY_RUNTIME_ENV_PLUGINS"
 _MAX_COMMAND = 128 * 1024 - 1  # MAX_ARG_STRLEN: Ray hands it to `sh -c` as one argument
 
 
@@ -48,7 +45,7 @@ def job_request(
     env: Mapping[str, str],
     entrypoint: EntrypointResources,
 ) -> dict[str, Any]:
-    """The body of ``POST /api/jobs/``. Raises PayloadError for a runtime_env Ray would refuse."""
+    """The body of ``POST /api/jobs/``. Raises PayloadError for a command that is too long."""
     if folder is not None:
         command = folder.entrypoint(payload.command)
     else:
@@ -85,24 +82,4 @@ def _runtime_env(payload: Payload, package_uri: str | None) -> dict[str, Any]:
         env["working_dir"] = working_dir
     if payload.env_vars:
         env["env_vars"] = dict(payload.env_vars)
-    if not payload.runtime_env:
-        return env
-    # Reads requirement files that lie here, and checks names; only then is Ray worth importing.
-    from ray.runtime_env import RuntimeEnv
-
-    known = {name.removeprefix("_") for name in RuntimeEnv.known_fields}
-    for name in env:
-        if name not in known and not os.environ.get(_PLUGINS):  # Ray ignores it
-            close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-            hint = f"closest: {close[0]}" if close else f"known: {', '.join(sorted(known))}"
-            raise PayloadError(f"runtime_env has no key {name!r}; {hint} (a plugin's key is taken "
-                               f"where {_PLUGINS} is set)")  # fmt: skip
-    for module in env.get("py_modules") or ():
-        if "://" not in str(module):
-            raise PayloadError(
-                f"runtime_env['py_modules']: {module} lies here: put it into working_dir instead"
-            )
-    try:
-        return dict(RuntimeEnv(**env).to_dict())
-    except (TypeError, ValueError, FileNotFoundError) as error:
-        raise PayloadError(f"runtime_env: {error}") from None
+    return env

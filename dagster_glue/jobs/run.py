@@ -267,7 +267,7 @@ def _reader(folder: RunFolder | None) -> RunMessageReader:
     if folder is None:
         return RunMessageReader({"stdio": "stdout"}, "the log of the Ray job")
     path = folder.message_params["path"]
-    return RunMessageReader(folder.message_params, f"{path} on {folder.transport.label}")
+    return RunMessageReader(folder.message_params, f"{path} ({folder.transport.label})")
 
 
 def _injector(folder: RunFolder | None) -> PipesContextInjector:

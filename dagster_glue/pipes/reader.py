@@ -42,6 +42,11 @@ class RunMessageReader(PipesMessageReader):
         return f"Attempted to read messages from {self._source}."
 
     @property
+    def expected_writer_count(self) -> int:
+        """As Dagster's own, which warns that it is a preview."""
+        return 1
+
+    @property
     def has_opened(self) -> bool:
         return self._handler is not None and self._handler.received_opened_message
 

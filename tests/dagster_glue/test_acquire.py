@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import http.server
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +17,10 @@ from dagster_glue import (
     SlurmResource,
 )
 from dagster_glue.acquire import ClusterRequest, acquired, local_options
+from dagster_glue.clusters import existing
 from dagster_glue.clusters.existing import ExistingCluster
 from dagster_glue.clusters.per_asset import cluster_name
+from slurm_provider.transport import ConnectFailed
 
 
 def acquire(mode: ExecutionMode, launcher: RayLauncher | None = None) -> Any:
@@ -25,9 +30,52 @@ def acquire(mode: ExecutionMode, launcher: RayLauncher | None = None) -> Any:
 
 
 @pytest.mark.parametrize("mode", list(ExecutionMode))
-def test_a_named_cluster_is_used_in_every_mode(mode: ExecutionMode) -> None:
-    cluster = acquire(mode, RayLauncher(ray_address="http://head.example:8265/"))
-    assert cluster.open_jobs().address == "http://head.example:8265"
+def test_a_named_cluster_is_used_in_every_mode(mode: ExecutionMode, web: Web) -> None:
+    web.answer = 200, b'{"ray_version": "2.60.0"}'
+    cluster = acquire(mode, RayLauncher(ray_address=f"{web.address}/"))
+    assert cluster.open_jobs().address == web.address
+
+
+def test_a_named_address_where_something_else_answers_is_refused(web: Web) -> None:
+    for web.answer in ((404, b"not here"), (200, b'{"name": "another service"}')):
+        with pytest.raises(ConfigError, match=f"{web.address}: what answers there is no Ray"):
+            acquire(ExecutionMode.SLURM, RayLauncher(ray_address=web.address))
+
+
+def test_a_named_address_where_nothing_answers_is_not_waited_for_without_end(
+    web: Web, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(existing, "FIRST_CONTACT_S", 0.2)
+    web.server_close()
+    with pytest.raises(ConnectFailed, match=f"ray_address {web.address} has given no answer"):
+        acquire(ExecutionMode.SLURM, RayLauncher(ray_address=web.address))
+
+
+class Web(http.server.ThreadingHTTPServer):
+    answer = (503, b"")
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        assert isinstance(self.server, Web)
+        status, body = self.server.answer
+        self.send_response(status)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None: ...
+
+
+@pytest.fixture
+def web() -> Iterator[Web]:
+    with Web(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server
+        server.shutdown()
 
 
 @pytest.mark.parametrize("address", ["head:8265", "ray://head:10001", "http://"])

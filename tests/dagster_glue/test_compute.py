@@ -5,6 +5,7 @@ Annotations are not postponed here: Dagster refuses a `context` that is annotate
 
 import subprocess
 import sys
+from collections.abc import Callable
 from importlib import resources
 from typing import Any
 
@@ -161,3 +162,27 @@ def test_the_launchpad_s_config_reaches_an_asset_and_is_checked() -> None:
     assert (seen[0].force_env_push, seen[0].extra_files) == (True, ["a.csv"])
     with pytest.raises(dg.DagsterInvalidConfigError, match="force_env_pusch"):
         run({"force_env_pusch": True})
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: RayLauncher(num_cpus_per_node="four"),
+         "RayLauncher.num_cpus_per_node: .*valid integer.*, not 'four'"),
+        (lambda: SlurmQueueConfig(time_limit=60), "SlurmQueueConfig.time_limit: .*, not 60"),
+        (lambda: SlurmRunConfig(force_env_push="perhaps"), "SlurmRunConfig.force_env_push: "),
+    ],
+)  # fmt: skip
+def test_a_value_of_the_wrong_kind_is_named_with_its_field(
+    make: Callable[[], object], words: str
+) -> None:
+    with pytest.raises(ConfigError, match=words) as raised:
+        make()
+    assert "pydantic" not in str(raised.value)
+
+
+@pytest.mark.parametrize("launcher", [RayLauncher, "ray"])
+def test_what_is_no_launcher_is_refused_by_what_it_is(launcher: Any) -> None:
+    compute = ComputeResource(mode="local")
+    with pytest.raises(dg.Failure, match=r"launcher is .*: give RayLauncher\(...\)"):
+        compute.run(dg.build_asset_context(), "train.py", launcher=launcher)

@@ -32,7 +32,7 @@ def test_the_launcher_s_folder_and_environment_go_with_the_payload(tmp_path: Pat
     payload = plan("python -m train.entrypoint --epochs 3", launcher, extra_env={"B": "2"})
     assert payload.command == ("python", "-m", "train.entrypoint", "--epochs", "3")
     assert payload.working_dir == str(tmp_path)
-    assert payload.runtime_env == {"pip": ["x==1"]}
+    assert payload.runtime_env["pip"]["packages"] == ["x==1"]
     assert payload.env_vars == {"A": "1", "B": "2"}
 
 

@@ -11,7 +11,6 @@ import pytest
 from dagster_glue import (
     BashLauncher,
     ComputeResource,
-    ConfigError,
     PackConfig,
     RayLauncher,
     SlurmResource,
@@ -121,7 +120,7 @@ def test_an_environment_s_name_that_would_mean_nothing_is_refused(
     words: str,
     requests: list[ClusterRequest],
 ) -> None:
-    with pytest.raises(ConfigError, match=words):
+    with pytest.raises(dg.Failure, match=words):
         run(on_slurm(**values), **arguments)
     assert requests == []
 
@@ -153,9 +152,9 @@ def test_misspelt_options_of_a_run_are_refused_in_every_mode(
     mode: str, launcher: Launcher, requests: list[ClusterRequest]
 ) -> None:
     compute = ComputeResource(mode=mode, slurm=SlurmResource(), default_launcher=launcher)
-    with pytest.raises(ConfigError, match="closest: 'partition'"):
+    with pytest.raises(dg.Failure, match="closest: 'partition'"):
         run(compute, extra_slurm_opts={"partitoin": "gpu"})
-    with pytest.raises(ConfigError, match="closest: cpus"):
+    with pytest.raises(dg.Failure, match="closest: cpus"):
         run(compute, resource_requirements={"cpu": 2})
     assert requests == []
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from typing import Any
 
 import dagster as dg
@@ -12,6 +13,7 @@ from dagster_glue.clusters.local import LocalClusterError
 from dagster_glue.clusters.start_failure import NoCluster
 from dagster_glue.clusters.waiting import QueueTimeout
 from dagster_glue.environment.base import EnvironmentFailed
+from dagster_glue.jobs.errors import PayloadError
 from dagster_glue.jobs.outcome import FailureKind
 from dagster_glue.unstarted import telling_the_kind
 from slurm_provider.errors import ClusterError, ConfigError
@@ -37,7 +39,9 @@ def head(state: JobState) -> Node:
         (ClusterGone("the runtime has ended"), "cluster_ended"),
         (ClusterError("it is being taken down"), "unknown"),
         (SlurmMissing("there is no squeue"), "unknown"),
-        (TransportError("the host key has changed"), "unknown"),
+        (TransportError("the host key has changed"), "connection"),
+        (ConfigError("no such field"), "configuration"),
+        (PayloadError("no such file"), "configuration"),
     ],
 )
 def test_what_keeps_a_payload_from_a_cluster_has_a_kind(error: Exception, kind: str) -> None:
@@ -48,6 +52,26 @@ def test_what_keeps_a_payload_from_a_cluster_has_a_kind(error: Exception, kind: 
     assert raised.value.description == f"[{kind}] {error}"
 
 
-def test_mistakes_in_the_configuration_stay_what_they_are() -> None:
-    with pytest.raises(ConfigError), telling_the_kind():
-        raise ConfigError("no such field")
+@pytest.mark.parametrize(
+    ("error", "is_retried"),
+    [
+        (ConfigError("no such field"), False),
+        (SlurmRefused("no such partition"), False),
+        (TransportError("the edge node is down"), True),
+    ],
+)
+def test_what_would_be_the_same_again_is_not_retried(error: Exception, is_retried: bool) -> None:
+    with pytest.raises(dg.Failure) as raised, telling_the_kind():
+        raise error
+    assert raised.value.allow_retries is is_retried
+
+
+def test_a_user_is_not_shown_where_in_this_package_it_was_noticed() -> None:
+    def deep_inside() -> None:
+        raise dg.Failure("[payload] the payload failed")
+
+    with pytest.raises(dg.Failure) as raised, telling_the_kind():
+        deep_inside()
+    frames = [frame.name for frame in traceback.extract_tb(raised.value.__traceback__)]
+    assert "deep_inside" not in frames
+    assert raised.value.__suppress_context__

@@ -6,6 +6,7 @@ import pytest
 
 from dagster_glue.clusters import waiting
 from dagster_glue.clusters.waiting import Patience, QueueTimeout, QueueWait, reached
+from slurm_provider.errors import ClusterError
 from slurm_provider.transport import (
     AuthenticationFailed,
     ConnectFailed,
@@ -59,3 +60,13 @@ def test_a_wait_that_is_over_ends_the_patience() -> None:
     with pytest.raises(QueueTimeout, match=r"^Slurm gave no answer within queue_timeout \(0.1 s\)"):
         Patience("Slurm", lambda words: None, QueueWait(0.1)).insist(fail)
     assert time.monotonic() - begin < 5
+
+
+def test_a_queue_timeout_says_what_was_waited_for_last() -> None:
+    wait = QueueWait(0.0)
+    wait.note("job 7 waits in partition p: limited by a quota")
+    told = wait.explained(ClusterError("the wait is over"), "c-1")
+    assert isinstance(told, QueueTimeout)
+    assert "was withdrawn: job 7 waits in partition p: limited by a quota. Give a longer" in str(
+        told
+    )

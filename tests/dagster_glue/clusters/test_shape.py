@@ -8,7 +8,14 @@ import pytest
 
 from dagster_glue import BashLauncher, ExecutionMode, RayLauncher, SlurmQueueConfig
 from dagster_glue.cluster_config import ClusterPlan, RunNeeds, cluster_config
-from dagster_glue.clusters.shape import config_of, fingerprint, fits, shape_of, size
+from dagster_glue.clusters.shape import (
+    config_of,
+    differences,
+    fingerprint,
+    fits,
+    shape_of,
+    size,
+)
 from dagster_glue.launchers import Launcher
 
 LARGE = RayLauncher(num_cpus_per_node=32, num_gpus_per_node=4)
@@ -122,3 +129,11 @@ def test_one_that_is_smaller_other_or_not_known_to_be_enough_does_not(
 def test_a_larger_cluster_has_the_greater_size() -> None:
     assert size(shape(SMALL)) < size(shape(LARGE))
     assert size(shape(RayLauncher(max_workers=1))) < size(shape(RayLauncher(max_workers=2)))
+
+
+def test_what_differs_between_two_shapes_is_named() -> None:
+    small, large = shape(RayLauncher(num_cpus_per_node=2)), shape(RayLauncher(num_cpus_per_node=4))
+    where = "available_node_types.worker.node_config.cpus-per-task"
+    assert f"{where}: 2 there, 4 wanted" in differences(small, large)
+    assert differences(small, small) == []
+    assert differences(small, shape(RayLauncher(num_cpus_per_node=2), unleased_timeout_s=5)) == []

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+import datetime
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from dagster_glue.jobs.errors import PayloadError
 from dagster_glue.jobs.package import build_package
-from dagster_glue.jobs.payload import Payload, plan_payload
+from dagster_glue.jobs.payload import Payload, check_extras, plan_payload
 
 
 @pytest.fixture(autouse=True)
@@ -80,9 +82,44 @@ def test_what_is_given_is_not_changed(tmp_path: Path) -> None:
     extra_env = {"A": "2", "B": "3"}
     payload = plan_payload("python -m a", runtime_env=runtime_env, extra_env=extra_env)
     assert payload.env_vars == {"A": "2", "B": "3"}
-    assert payload.runtime_env == {"pip": ["x"]}
+    assert payload.runtime_env["pip"]["packages"] == ["x"]
     assert runtime_env == {"env_vars": {"A": "1"}, "excludes": ["*.bin"], "pip": ["x"]}
     assert extra_env == {"A": "2", "B": "3"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"extra_files": "/etc/hosts"}, "extra_files is one text .* give a list"),
+        ({"runtime_env": {"pipp": ["x"]}}, "no key 'pipp'; closest: pip"),
+    ],
+)
+def test_what_cannot_be_sent_is_refused_before_a_cluster_is_asked_for(
+    arguments: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(PayloadError, match=words):
+        plan_payload("python -m a", **arguments)
+
+
+def test_extras_that_are_no_json_are_refused_by_their_name() -> None:
+    check_extras({"lr": 0.1, "layers": [1, 2], "names": {"a": None}})
+    with pytest.raises(PayloadError, match=r"extras\['when'\] cannot be sent"):
+        check_extras({"lr": 0.1, "when": datetime.date(2026, 1, 1)})
+
+
+@pytest.mark.parametrize(
+    ("payload_path", "words"),
+    [
+        ("/nowhere/train.py", "there is no file '/nowhere/train.py'; a module"),
+        ("train.py", "there is no file 'train.py' in /"),
+        ("/tmp", "'/tmp' is a folder: give the script in it"),
+        ("bash run.sh", "'bash' is another program: payloads are Python"),
+    ],
+)
+def test_what_is_no_script_is_told_by_what_it_is(payload_path: str, words: str) -> None:
+    with pytest.raises(PayloadError) as raised:
+        plan_payload(payload_path)
+    assert words in str(raised.value)
 
 
 def test_a_package_is_named_by_its_content_and_not_by_its_times(tmp_path: Path) -> None:
