@@ -20,6 +20,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from slurm_provider.agent.abandoned import claim, remove_abandoned
 from slurm_provider.agent.allocation import MB, job_started, read_allocation
 from slurm_provider.agent.earlier_ray import SessionLink
 from slurm_provider.agent.files import read_json
@@ -172,6 +173,8 @@ class Node:
         # Kept by the object: releasing the guards would release the claim.
         self._block = claim_block(PortRange(low, high), allocation.cpus, seed=self.spec.node_id)
         self.scratch = make_scratch(self.spec.node_id, values.get("temp_dir"), os.environ)
+        claim(self.scratch)
+        remove_abandoned(os.path.dirname(self.scratch))
         self.plan = NodePlan(
             allocation=allocation,
             node_type=values["node_type"],

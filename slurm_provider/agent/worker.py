@@ -12,6 +12,7 @@ import time
 from typing import Any
 
 from slurm_provider.agent import earlier_ray
+from slurm_provider.agent.abandoned import OWNER
 from slurm_provider.agent.files import is_closing, read_json
 from slurm_provider.agent.mounts import place_mounts
 from slurm_provider.agent.node import Node, NodeError, RayRuntime
@@ -198,6 +199,8 @@ def drain_reason(end_time: float | None, now: float, lead_s: float) -> tuple[str
 
 def _empty(folder: str) -> None:
     for name in os.listdir(folder):
+        if name == OWNER:
+            continue
         path = os.path.join(folder, name)
         if os.path.isdir(path) and not os.path.islink(path):
             shutil.rmtree(path, ignore_errors=True)
