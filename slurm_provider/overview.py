@@ -10,6 +10,7 @@ from typing import Any
 from slurm_provider.cluster import Cluster
 from slurm_provider.cluster_paths import ClusterPaths
 from slurm_provider.errors import ClusterError
+from slurm_provider.fleet.brake import times_in_a_row
 from slurm_provider.fleet.edge import EdgeHead, EdgePlace
 from slurm_provider.fleet.identity import HEAD, WORKER
 from slurm_provider.fleet.ledger import Ledger, Node
@@ -187,9 +188,11 @@ def _state(job: Job, report: Mapping[str, Any]) -> tuple[str, str]:
         return "ending", str(report.get("reason", ""))
     if job.state is JobState.CONFIGURING:
         return "running", "Slurm prepares the host"
+    if job.state is JobState.SUSPENDED:
+        return "running", "suspended by an administrator or by Slurm; goes on when it is resumed"
     if job.state is not JobState.RUNNING:
         words = job.state.name.lower().replace("_", " ")
-        return "running", f"Slurm says {words}: {explain(job.reason).text}"
+        return "running", f"Slurm says {words}"  # its reason is that of a pending job
     if said == "joined":
         return "joined", ""
     if said == "draining":
@@ -252,7 +255,7 @@ def _held_words(held: Mapping[str, Any], facts: Facts) -> str:
         return "its node type is paused"
     wait_s = state["wait_until"] - facts.now
     when = f"in {wait_s:.0f} s" if wait_s > 0 else "is due"
-    return f"its node type failed {state['failures']} times in a row, next try {when}"
+    return f"its node type failed {times_in_a_row(state['failures'])}, next try {when}"
 
 
 def _natural(node_id: str) -> tuple[str, int]:

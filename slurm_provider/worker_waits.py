@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from slurm_provider.fleet.brake import times_in_a_row
 from slurm_provider.fleet.identity import WORKER
 from slurm_provider.overview import NodeRow, Setback
 
@@ -62,7 +63,7 @@ _WAITING = {"queued": "wait in Slurm's queue", "held": "are not submitted yet"}
 
 def _failing(setback: Setback) -> WorkerWait:
     # Slurm's own refusal is no failure of theirs.
-    what = f"failed {setback.failures} times in a row and " if setback.failures else ""
+    what = f"failed {times_in_a_row(setback.failures)} and " if setback.failures else ""
     what += "are not started any more" if setback.paused else "are tried again"
     log = "".join(f"\n  | {line}" for line in setback.log_tail.splitlines())
     where = f"\n  {setback.log_path}{log}" if setback.log_path else ""

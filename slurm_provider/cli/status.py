@@ -14,6 +14,7 @@ from slurm_provider.cli.arguments import config_argument
 from slurm_provider.cli.cluster_file import load
 from slurm_provider.cli.output import echo_table, moment
 from slurm_provider.cluster import Cluster
+from slurm_provider.fleet.brake import times_in_a_row
 from slurm_provider.job_submit import job_submit_line
 from slurm_provider.overview import (
     NodeRow,
@@ -146,7 +147,7 @@ def _echo_setback(setback: Setback, config_path: str) -> None:
         )
     else:
         click.echo(
-            f"Node type {setback.node_type} failed {setback.failures} times in a row and is tried "
+            f"Node type {setback.node_type} failed {times_in_a_row(setback.failures)} and is tried "
             f"again: {setback.cause}"
         )
     if setback.log_path:

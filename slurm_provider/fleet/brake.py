@@ -135,7 +135,7 @@ class Brake:
             return f"node type {node_type!r} is paused: {state.cause}"
         if state is not None and now < state.wait_until:
             return (
-                f"node type {node_type!r} failed {state.failures} time(s) in a row, next try in "
+                f"node type {node_type!r} failed {times_in_a_row(state.failures)}, next try in "
                 f"{state.wait_until - now:.0f} s: {state.cause}"
             )
         deferral = self._deferrals.get(node_type)
@@ -149,3 +149,8 @@ class Brake:
     def snapshot(self) -> Mapping[str, dict[str, Any]]:
         """For ``autoscaler.json``."""
         return {name: asdict(state) for name, state in self._types.items()}
+
+
+def times_in_a_row(failures: int) -> str:
+    """As part of a sentence: ``once``, ``3 times in a row``."""
+    return "once" if failures == 1 else f"{failures} times in a row"

@@ -53,7 +53,8 @@ def _facts(
         (JobState.RUNNING, {"state": "failed", "reason": "no Ray"}, "running", "no Ray"),
         (JobState.COMPLETING, {"state": "joined"}, "ending", ""),
         (JobState.CONFIGURING, {}, "running", "Slurm prepares the host"),
-        (JobState.SUSPENDED, {"state": "joined"}, "running", "Slurm says suspended"),
+        (JobState.SUSPENDED, {"state": "joined"}, "running", "suspended by an administrator"),
+        (JobState.STOPPED, {"state": "joined"}, "running", "Slurm says stopped"),
     ],
 )  # fmt: skip
 def test_a_nodes_state_is_what_slurm_and_its_agent_say_together(
@@ -62,6 +63,7 @@ def test_a_nodes_state_is_what_slurm_and_its_agent_say_together(
     (row,) = node_rows(_facts(_job("worker", "l1", state), reports={"l1-0": report}))
     assert (row.state, row.reason[: len(reason)]) == (shown, reason)
     assert row.reason or not reason
+    assert "looked at it yet" not in row.reason  # squeue says None as the reason of all of these
 
 
 def test_a_queued_node_has_a_reason_in_words_an_expected_start_and_no_end() -> None:
