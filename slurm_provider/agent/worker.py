@@ -14,6 +14,7 @@ from typing import Any
 from slurm_provider.agent import earlier_ray
 from slurm_provider.agent.abandoned import OWNER
 from slurm_provider.agent.files import is_closing, read_json
+from slurm_provider.agent.job_end import JobEnd, ask_end, drain_reason
 from slurm_provider.agent.mounts import place_mounts
 from slurm_provider.agent.node import Node, NodeError, RayRuntime
 from slurm_provider.agent.processes import find_descendant, is_alive
@@ -24,7 +25,6 @@ _HEAD_POLL_S = 5.0  # a few looks at the shared file system per node and interva
 # Ray itself waits for months for a queued job (see bootstrap.py), so a job that runs but never
 # joins must end itself; a cold shared file system can take minutes to import Ray.
 _JOIN_TIMEOUT_S = 300.0
-_SIGNAL_EARLY_S = 120.0  # slurmctld checks once a minute, and may signal so much earlier
 _RAY_NOTICES_S = 2.5
 _REJOIN_WAIT_S = 90.0  # a head that restarts publishes its new address well within this
 
@@ -169,9 +169,12 @@ def _wait_for_change(node: Node, head: dict[str, Any]) -> bool:
 
 def _drain(node: Node, head: dict[str, Any]) -> None:
     assert node.plan is not None
-    why, remaining_s = drain_reason(
-        node.plan.allocation.end_time, time.time(), node.spec.values["drain_lead_s"]
-    )
+    values, now = node.spec.values, time.time()
+    lead_s = float(values["signal_lead_s"] or values["drain_lead_s"])
+    end = JobEnd(node.plan.allocation.end_time)
+    if end.is_doubtful(now, lead_s):
+        end = ask_end(node.plan.allocation.job_id) or end
+    why, remaining_s = drain_reason(end, now, lead_s)
     print(f"[agent] {why}: draining this node ({remaining_s} s left)", flush=True)
     node.report(state="draining", reason=why)
     # In a child: it imports Ray, which the agent must not wait for.
@@ -180,21 +183,6 @@ def _drain(node: Node, head: dict[str, Any]) -> None:
          node.spec.node_id, str(remaining_s)],
         env=node.env, stdin=subprocess.DEVNULL,
     )  # fmt: skip
-
-
-def drain_reason(end_time: float | None, now: float, lead_s: float) -> tuple[str, int]:
-    """Why Slurm signalled, as far as this node knows, and the seconds that its work has (pure).
-
-    The signal before the time limit and the one before a preemption are the same.
-    """
-    left_s = lead_s if end_time is None else end_time - now
-    if end_time is None:
-        why = "Slurm announced the end of its job"
-    elif left_s > lead_s + _SIGNAL_EARLY_S:
-        why, left_s = "Slurm ends its job before the time limit (preemption)", lead_s
-    else:
-        why = "its time limit is near"
-    return why, max(5, int(left_s) - 5)
 
 
 def _empty(folder: str) -> None:

@@ -75,10 +75,12 @@ def held_back(cluster: Cluster) -> Any:
 def test_a_node_near_its_time_limit_drains_and_has_a_successor(trouble: Cluster) -> None:
     with trouble.asking(_ACTOR.format("ends")):
         (first,) = trouble.wait_for_workers(1)
+        trouble.run("scontrol", "update", f"jobid={first['job_id']}", "timelimit=3")
         # What Slurm does to the batch process at `--signal=B:USR1@lead`.
         trouble.run("scancel", "--batch", "--signal=USR1", first["job_id"])
         (draining,) = wait_for(lambda: trouble.workers("draining"), 20)
         assert draining["node_id"] == first["node_id"]
+        assert draining["reason"] == "its time limit is near"  # as it is now
 
         host = trouble.ask(_WHERE.format("ends"))
 
