@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from slurm_provider.cluster import Cluster
@@ -33,7 +33,8 @@ class NodeRow:
     job_id: str | None
     host: str | None
     reason: str
-    """Why it is in this state, for a person; empty for a node at work."""
+    """Why it is in this state, for a person; empty for a node at work. Of the head, also what
+    is wrong with the cluster's folder."""
     expected_start: float | None
     submit_time: float | None
     start_time: float | None
@@ -81,6 +82,8 @@ class Facts:
     edge: EdgePlace | None
     """A living head outside Slurm."""
     now: float
+    write_problem: str | None = None
+    """Why nothing can be written to the cluster's folder."""
 
 
 def made_cluster(cluster: Cluster) -> str:
@@ -111,6 +114,7 @@ def read_facts(cluster: Cluster, uuid: str, now: float, *, with_reports: bool = 
         autoscaler=store.autoscaler_state() or {},
         edge=place if place is not None and edge.is_alive(place) else None,
         now=now,
+        write_problem=store.write_problem() if with_reports else None,
     )
 
 
@@ -121,6 +125,9 @@ def node_rows(facts: Facts) -> list[NodeRow]:
     rows = [_row(node, facts) for node in ledger.remaining()]
     if facts.edge is not None:
         rows.append(_edge_row(facts.edge, facts))
+    if facts.write_problem is not None:
+        rows = [replace(row, reason=_unwritable(facts)) if row.kind == HEAD else row
+                for row in rows]  # fmt: skip
     has_head = any(row.kind == HEAD for row in rows)
     listed = {row.node_id for row in rows}
     # Without a head nobody would submit what was held: the notes are those of a dead autoscaler.
@@ -174,6 +181,14 @@ def _row(node: Node, facts: Facts) -> NodeRow:
         end_time=end_time,
         log_path=facts.paths.log(node.node_id),
         reason_kind=explain(job.reason).kind.value if job.state.is_pending else None,
+    )
+
+
+def _unwritable(facts: Facts) -> str:
+    """Of the head, for the cluster: its autoscaler cannot write down what it holds back either."""
+    return (
+        f"{facts.paths.root} cannot be written ({facts.write_problem}): until that is mended no "
+        "node can start and none can say how it is"
     )
 
 

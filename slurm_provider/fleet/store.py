@@ -121,6 +121,16 @@ class ClusterStore:
             if name != "logs":
                 self.transport.remove_tree(f"{self.paths.root}/{name}")
 
+    def write_problem(self) -> str | None:
+        """Why nothing can be written to the directory now (no space left, say); else None.
+
+        A copy that is removed at once tells; a directory that is gone is not made anew.
+        """
+        done = self.transport.run(["sh", "-c", _TRY_TO_WRITE, "sh", self.paths.root,
+                                   self.paths.identity], timeout_s=60.0)  # fmt: skip
+        lines = done.stderr.strip().splitlines()
+        return lines[-1].rpartition(": ")[2] if done.returncode != 0 and lines else None
+
     def head(self) -> dict[str, Any] | None:
         """Where the head is, as its agent published it. The folder is listed first, as in
         ``report``: who starts a head has just seen that the file was missing."""
@@ -206,6 +216,14 @@ class ClusterStore:
         self.transport.write_file(path, json.dumps(value, indent=1).encode(), mode=0o600)
 
 
+_TRY_TO_WRITE = """
+export LC_ALL=C
+new=$(mktemp "$1/.try.XXXXXX") || exit
+cp "$2" "$new"
+code=$?
+rm -f "$new"
+exit $code
+"""
 _SCRIPTS = {"node.sh": "node.sh", "unpack.sh": "unpack.sh", "ray": "bin/ray"}
 
 

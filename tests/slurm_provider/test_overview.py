@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -149,6 +150,14 @@ def test_seconds_to_the_next_try_count_from_now(
     state = {"failures": 2, "paused": paused, "wait_until": wait_until, "cause": "x", "where": []}
     facts = _facts(_job("head", "z1"), autoscaler={**HELD, "types": {"cpu": state}})
     assert node_rows(facts)[1].reason == words
+
+
+def test_the_head_tells_that_the_clusters_folder_is_full() -> None:
+    jobs = _job("head", "z1"), _job("worker", "a1")
+    facts = replace(_facts(*jobs), write_problem="No space left on device")
+    head, worker = node_rows(facts)
+    assert "/c cannot be written (No space left on device)" in head.reason
+    assert "cannot be written" not in worker.reason
 
 
 def test_a_failing_type_comes_with_the_end_of_its_last_log() -> None:

@@ -37,3 +37,17 @@ def test_what_another_host_has_just_written_is_seen(tmp_path: Path) -> None:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         Path(path).write_text(json.dumps({"node_id": "a-0"}))
     assert store.head() == store.report("a-0") == {"node_id": "a-0"}
+
+
+def test_a_folder_that_can_be_written_has_no_problem_and_keeps_no_trace(tmp_path: Path) -> None:
+    store = ClusterStore(LocalTransport(), str(tmp_path / "cluster"))
+    store.create("demo", with_token=False)
+    before = sorted((tmp_path / "cluster").iterdir())
+    assert store.write_problem() is None
+    assert sorted((tmp_path / "cluster").iterdir()) == before
+
+
+def test_why_a_folder_cannot_be_written_is_told_in_the_systems_words(tmp_path: Path) -> None:
+    store = ClusterStore(LocalTransport(), str(tmp_path / "cluster"))
+    assert store.write_problem() == "No such file or directory"
+    assert not (tmp_path / "cluster").exists()
