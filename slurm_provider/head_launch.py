@@ -11,7 +11,6 @@ from slurm_provider.cluster import Cluster
 from slurm_provider.errors import ClusterError
 from slurm_provider.fleet.identity import HEAD
 from slurm_provider.fleet.ledger import Node
-from slurm_provider.transport import CommandNotFound
 
 logger = logging.getLogger(__name__)
 
@@ -21,6 +20,7 @@ _DOWN_ENDS_S = 5.0
 _LOOK_AGAIN_S = 0.2
 _LOCK_ENDS_S = 10.0
 _HELD_BY_ANOTHER = 75  # flock's exit code, chosen by us
+_LOCKED = f"umask 077; exec flock -n -E {_HELD_BY_ANOTHER} \"$1\" sh -c 'echo; exec cat'"
 
 
 @contextmanager
@@ -72,14 +72,7 @@ def _lock(cluster: Cluster) -> Iterator[None]:
     store = cluster.store
     path = store.paths.launching
     store.transport.make_dir(store.paths.root, mode=0o700)
-    try:
-        process = store.transport.popen(
-            ["flock", "-n", "-E", str(_HELD_BY_ANOTHER), path, "sh", "-c", "echo; exec cat"]
-        )
-    except CommandNotFound as error:
-        logger.warning("two `ray up` at once are not kept apart: %s", error)
-        yield
-        return
+    process = store.transport.popen(["sh", "-c", _LOCKED, "sh", path])
     try:
         if not process.stdout.read(1):
             if process.wait(_LOCK_ENDS_S) == _HELD_BY_ANOTHER:
@@ -87,7 +80,7 @@ def _lock(cluster: Cluster) -> Iterator[None]:
                     f"another `ray up` is launching the head of cluster {cluster.name!r} just "
                     "now; run `ray up` again in a moment: it goes on with that head"
                 )
-            # A file system without locks: what is left is to look for a head.
+            # No locks there, or no flock: what is left is to look for a head.
             words = process.stderr_tail.strip()
             logger.warning("two `ray up` at once are not kept apart: %s", words)
         yield

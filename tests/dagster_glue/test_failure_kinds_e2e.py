@@ -200,7 +200,7 @@ def test_a_head_that_never_leaves_the_queue_says_why(
     compute = compute_of(site, queue_timeout=3)
     kind, words = failure(compute, payload, extra_slurm_opts=later)
     assert kind == "queue_timeout"
-    assert "did not start within queue_timeout (3 s); it was withdrawn" in words
+    assert "did not start within queue_timeout (3 s) and was withdrawn: job " in words
     assert compute.clusters() == []
 
 
