@@ -276,11 +276,16 @@ class SlurmNodeProvider(NodeProvider):  # type: ignore[misc]  # Ray ships no typ
 
     @_plainly
     def terminate_nodes(self, node_ids: list[str]) -> None:
-        """One scancel for all. With the head among them `ray down` closes the cluster for good;
-        the autoscaler may end a stranger, but its own head lives."""
+        """One scancel for all. `ray down` ends the head with them and closes the cluster for good.
+
+        The autoscaler never ends a head: its own looks dead to it (RAY_STOPPED) while Ray is
+        stopped there to be started anew.
+        """
         fleet = self._cluster.fleet
-        has_head = any((node := fleet.node(i)) is not None and node.kind == HEAD for i in node_ids)
-        if has_head and not self._cluster.is_on_head:
+        heads = [i for i in node_ids if (node := fleet.node(i)) is not None and node.kind == HEAD]
+        if self._cluster.is_on_head:
+            node_ids = [i for i in node_ids if i not in heads]
+        elif heads:
             self._cluster.store.close()
         fleet.cancel(node_ids)
 

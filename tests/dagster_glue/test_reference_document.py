@@ -101,7 +101,7 @@ def environment(sandbox: RunningSandbox) -> Iterator[dict[str, str]]:
 def test_the_blocks_run_as_they_are_and_the_second_asset_finds_the_cluster_warm(
     project: Path, environment: dict[str, str], sandbox: RunningSandbox
 ) -> None:
-    keys = ["cluster_id", "shards", "max_accuracy", "slurm_job_ids", "slurm_elapsed_s"]
+    keys = ["cluster_id", "shards", "max_accuracy", "slurm_job_ids"]
     done = subprocess.run(
         [sys.executable, "project.py", *keys],
         cwd=project,
@@ -117,7 +117,6 @@ def test_the_blocks_run_as_they_are_and_the_second_asset_finds_the_cluster_warm(
     assert first["cluster_id"] == second["cluster_id"]
     assert first["cluster_id"].startswith("session-")
     assert f"Cluster {first['cluster_id']} of session session is warm" in done.stderr
-    assert second["slurm_elapsed_s"] < first["slurm_elapsed_s"]
     assert "Launching Ray jobs..." in done.stderr
     assert "RayLauncher.ray_version is 2.9.3, the Ray of cluster" in done.stderr
 

@@ -58,3 +58,17 @@ def test_dead_raylets_of_forgotten_jobs_do_no_harm(head: HeadNode) -> None:
     head.tick(30)
     assert len(head.slurm.workers(JobState.PENDING)) == 1
     assert len(head.listed) == 2
+
+
+def test_a_head_whose_ray_is_stopped_to_be_started_anew_keeps_its_job(head: HeadNode) -> None:
+    head.demand(1)
+    head.tick(3)
+    (worker,) = head.slurm.workers()
+    head.join(worker)
+    head.raylet_dies("headlaunch-0")
+    head.tick(700)  # longer than Ray waits before it tries to end a node once more
+    assert head.instances("TERMINATING", "TERMINATION_FAILED")  # Ray did mean to
+    assert head.slurm.cancelled == []
+    head.start_monitor()
+    head.tick(5)
+    assert "headlaunch-0" in head.listed and head.slurm.cancelled == []
