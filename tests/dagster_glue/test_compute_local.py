@@ -25,6 +25,7 @@ from dagster_glue import (
 from dagster_glue.acquire import local_options
 from dagster_glue.clusters.local import LocalCluster
 from tests.dagster_glue.assets import failure_of, metadata_of, plain, train_model
+from tests.dagster_glue.local_runtime import end_unless_used
 from tests.dagster_glue.payloads import write_payloads
 
 OF_AN_OP = """
@@ -42,7 +43,7 @@ def runtime() -> Iterator[LocalCluster]:
     """The one that all tests here share, gone after them."""
     cluster = LocalCluster.start(**local_options([DEFAULT], os.cpu_count() or 1))
     yield cluster
-    cluster.stop()
+    end_unless_used(cluster)
 
 
 @pytest.fixture

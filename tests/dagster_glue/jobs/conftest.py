@@ -22,6 +22,7 @@ from dagster_glue.jobs.payload import plan_payload
 from dagster_glue.jobs.run import FinishedJob, run_job
 from slurm_provider.fleet.ledger import Node
 from slurm_provider.transport import Completed, LocalTransport, Transport, TransportError
+from tests.dagster_glue.local_runtime import end_unless_used
 
 
 @pytest.fixture(scope="session")
@@ -31,7 +32,7 @@ def runtime(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
         num_cpus=2, num_gpus=0, object_store_memory_mb=80, work_dir=work_dir, idle_grace_s=5
     )
     yield cluster
-    cluster.stop()
+    end_unless_used(cluster)
 
 
 @pytest.fixture
