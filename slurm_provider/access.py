@@ -7,24 +7,18 @@ SSH: many sites forbid that, and a step stays inside the job's limits.
 from __future__ import annotations
 
 import codecs
-import io
 import json
-import math
-import os
 import shlex
-import subprocess
 import sys
-import tarfile
-import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from slurm_provider.cluster import Cluster
+from slurm_provider.copying import download, quoted, upload
 from slurm_provider.errors import ClusterError, StartFailed
 from slurm_provider.excludes import Excludes
-from slurm_provider.fleet.ledger import Node
-from slurm_provider.slurm import Job, ReasonKind, explain
+from slurm_provider.head_wait import waiting_words
 from slurm_provider.slurm.step import step_argv
 from slurm_provider.transport import Process
 from slurm_provider.transport.tunnel import Tunnel
@@ -118,7 +112,7 @@ class NodeAccess:
         """Run a shell command on the node whose output goes to this standard output; its exit
         code, and what srun itself said. ``started`` gets the process: who ends this program has to
         end that one first."""
-        process = self._cluster.transport.popen(self._argv(f"exec 2>&1\n{command}"))
+        process = self._start(f"exec 2>&1\n{command}")
         started(process)
         process.stdin.close()
         decode = codecs.getincrementaldecoder("utf-8")(errors="replace").decode
@@ -146,59 +140,18 @@ class NodeAccess:
 
     def upload(self, source: str, target: str, excludes: Excludes) -> None:
         """Copy a file, or a folder's content but for ``excludes``, to ``target`` on the node."""
-        _check_source(source)
-        is_folder = os.path.isdir(source)
-        folder = target if is_folder else os.path.dirname(target) or "."
-
-        stays_behind = excludes.below(source)
-
-        def kept(info: tarfile.TarInfo) -> tarfile.TarInfo | None:
-            return None if stays_behind(info.name) else info
-
-        process = self._cluster.transport.popen(
-            self._argv(f"mkdir -p {_path(folder)} && tar -x -f - -C {_path(folder)}")
-        )
-        with tarfile.open(fileobj=_Writer(process.stdin), mode="w|") as archive:
-            if is_folder:
-                for name in sorted(os.listdir(source)):
-                    archive.add(os.path.join(source, name), name, filter=kept)
-            else:
-                archive.dereference = True  # a link would lead nowhere there
-                archive.add(source, os.path.basename(target))
-        process.stdin.close()
-        self._finish(process, f"copying {source} to {target}")
+        upload(self._start, source, target, excludes)
 
     def download(self, source: str, target: str) -> None:
         """Copy a file, or a folder's content, from the node to ``target`` here."""
-        # One letter says what it is; of a folder the content is wanted, not the folder itself.
-        command = (
-            f'p={_path(source)}; if [ -d "$p" ]; then printf d; tar -c -f - -C "$p" .; '
-            f'else tar -c -f /dev/null "$p" && printf f && '
-            f'tar -c -f - -C "$(dirname "$p")" "$(basename "$p")"; fi'
-        )
-        what = f"copying {source} to {target}"
-        _check_target(target)
-        process = self._cluster.transport.popen(self._argv(command))
-        kind = process.stdout.read(1)
-        if not kind:
-            self._finish(process, what)
-        into_folder = kind == b"d" or os.path.isdir(target) or target.endswith("/")
-        parent = target if into_folder else os.path.dirname(os.path.abspath(target))
-        os.makedirs(parent, exist_ok=True)
-        if into_folder:
-            _extract(process.stdout, parent, what)
-        else:
-            with tempfile.TemporaryDirectory(dir=parent) as scratch:
-                _extract(process.stdout, scratch, what)
-                os.replace(os.path.join(scratch, os.path.basename(source)), target)
-        self._finish(process, what)
+        download(self._start, source, target)
 
     def place_mount(self, source: str, target: str, excludes: Excludes) -> None:
         """Stage a file mount for all nodes and put it in place on this one."""
         staged = self._store.staged(target.rstrip("/"))
         self.upload(source, staged, excludes)
         self._checked(
-            f'"$RAY_SLURM_PYTHON" "$RAY_SLURM_CODE" place {shlex.quote(staged)} {_path(target)}'
+            f'"$RAY_SLURM_PYTHON" "$RAY_SLURM_CODE" place {shlex.quote(staged)} {quoted(target)}'
         )
 
     def remove(self, path: str) -> None:
@@ -246,15 +199,13 @@ class NodeAccess:
             unbuffered=unbuffered,
         )
 
+    def _start(self, command: str) -> Process:
+        return self._cluster.transport.popen(self._argv(command))
+
     def _checked(self, command: str) -> None:
         code, output = self.capture(command, timeout_s=600)
         if code != 0:
             raise ClusterError(f"on node {self.node_id}: {command}: exit code {code}: {output}")
-
-    def _finish(self, process: Any, what: str) -> None:
-        code = process.wait(timeout_s=600)
-        if code != 0:
-            raise ClusterError(f"{what} failed (exit code {code}): {process.stderr_tail.strip()}")
 
     def _answer(self, path: str) -> dict[str, Any] | None:
         # Listed first: an NFS client may remember for a minute that a file was missing, but
@@ -291,91 +242,3 @@ class NodeAccess:
 
 # HOME as the working folder: what `ray exec` does everywhere else.
 _SET_UP = ". {shell} && cd"
-
-
-def waiting_words(node: Node, nodes: Iterable[Node] = ()) -> str:
-    """One line for a person: state, reason, expected start.
-
-    ``nodes`` are the cluster's: a heterogeneous job waits for the last of its components.
-    """
-    job = node.job
-    if job is None:
-        return f"job {node.job_id or ''} submitted"
-    if not job.state.is_pending:
-        return f"job {job.job_id} is {job.state.name.lower()} on {job.nodelist}: Ray node starting"
-    jobs = [job, *(other.job for other in nodes if other.job and _starts_with(other.job, job))]
-    last = max(jobs, key=_how_far)
-    why = explain(last.reason).sentence
-    words = f"job {last.job_id} waits in partition {last.partition}: {why}"
-    starts = [each.start_time for each in jobs if each.start_time]
-    if len(starts) == len(jobs):
-        start = time.localtime(max(starts))
-        words += f" (expected start {time.strftime('%d %b %H:%M', start)})"
-    return words
-
-
-def _starts_with(other: Job, job: Job) -> bool:
-    return job.hetjob_id is not None and other.hetjob_id == job.hetjob_id
-
-
-def _how_far(job: Job) -> tuple[int, float]:
-    """Orders pending jobs by how far they are from their start."""
-    return _WAITING_FOR.index(explain(job.reason).kind), job.start_time or math.inf
-
-
-# From what passes by itself to what never will.
-_WAITING_FOR = (ReasonKind.ENDED, ReasonKind.WAITING, ReasonKind.UNKNOWN, ReasonKind.LIMITED,
-                ReasonKind.HELD, ReasonKind.NEVER)  # fmt: skip
-
-
-def _check_source(path: str) -> None:
-    if not os.access(path, os.R_OK):
-        why = "cannot be read" if os.path.exists(path) else "does not exist"
-        raise ClusterError(f"{path} {why} on this machine, so nothing was copied")
-
-
-def _check_target(path: str) -> None:
-    folder = os.path.abspath(path if os.path.isdir(path) else os.path.dirname(path) or ".")
-    while not os.path.exists(folder):
-        folder = os.path.dirname(folder)
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise ClusterError(
-            f"{path} cannot be written on this machine: {folder} is no folder that you may write "
-            "to, so nothing was copied"
-        )
-
-
-def _extract(stream: Any, folder: str, what: str) -> None:
-    """Feed a tar stream to `tar`, which refuses paths that lead out of the folder."""
-    process = subprocess.Popen(
-        ["tar", "-x", "-f", "-", "-C", folder, "--no-same-owner"], stdin=subprocess.PIPE
-    )
-    assert process.stdin is not None
-    with process.stdin:
-        while chunk := stream.read1(_CHUNK):
-            process.stdin.write(chunk)
-    if process.wait() != 0:
-        raise ClusterError(f"{what} failed: tar ended with exit code {process.returncode}")
-
-
-def _path(path: str) -> str:
-    """Quoted for the shell, but a leading ``~/`` still means the home folder there."""
-    if path == "~":
-        return '"$HOME"'
-    if path.startswith("~/"):
-        return '"$HOME"/' + shlex.quote(path[2:])
-    return shlex.quote(path)
-
-
-class _Writer(io.RawIOBase):
-    """A pipe as the file that tarfile writes to."""
-
-    def __init__(self, pipe: Any) -> None:
-        self._pipe = pipe
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, data: Any) -> int:
-        self._pipe.write(bytes(data))
-        return len(data)

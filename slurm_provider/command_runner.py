@@ -6,12 +6,9 @@ Ray's commands assume a machine of one's own: fixed paths in the home folder and
 
 from __future__ import annotations
 
-import atexit
 import os
 import re
-import shutil
 import sys
-import textwrap
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -26,6 +23,8 @@ from slurm_provider.access import NodeAccess
 from slurm_provider.cluster import Cluster
 from slurm_provider.errors import ClusterError, ConfigError
 from slurm_provider.excludes import Excludes
+from slurm_provider.head_update import HeadUpdate, what_stays
+from slurm_provider.head_wait import StatusLine
 from slurm_provider.job_submit import job_submit_line
 from slurm_provider.slurm import SlurmError
 from slurm_provider.transport import TransportError
@@ -57,7 +56,7 @@ class SlurmCommandRunner(CommandRunnerInterface):  # type: ignore[misc]  # Ray s
     def __init__(self, cluster: Cluster, node_id: str) -> None:
         self._cluster = cluster
         self._node = NodeAccess(cluster, node_id)
-        self._update: _Update | None = None  # while `ray up` sets the head up
+        self._update: HeadUpdate | None = None  # while `ray up` sets the head up
 
     def run(
         self,
@@ -110,7 +109,7 @@ class SlurmCommandRunner(CommandRunnerInterface):  # type: ignore[misc]  # Ray s
 
     def _run_in_updater(self, cmd: str, env: Mapping[str, object] | None) -> str:
         if self._update is None:
-            self._update = _Update(self._cluster, self._node.node_id)
+            self._update = HeadUpdate(self._cluster, self._node.node_id)
         with _Plainly(self):
             if cmd == "uptime":
                 self._wait()
@@ -265,80 +264,6 @@ class _Plainly:
             if _in_updater_thread():
                 self._runner.give_up(str(error))
             raise click.ClickException(str(error)) from None
-
-
-class StatusLine:
-    """The queue's state, refreshed in place on a terminal, a line per change elsewhere."""
-
-    def __init__(self) -> None:
-        self._last = ""
-        self._rows = 0  # of the terminal that it takes
-        self._in_place = sys.stdout.isatty()
-
-    def show(self, words: str) -> None:
-        if words == self._last:
-            return
-        self._last = words
-        if not self._in_place:
-            print(f"  {words}", flush=True)
-            return
-        rows = textwrap.wrap(words, shutil.get_terminal_size().columns - 3)
-        up = f"\x1b[{self._rows - 1}A" if self._rows > 1 else ""
-        print(f"{up}\r\x1b[J" + "\n".join(f"  {row}" for row in rows), end="", flush=True)
-        self._rows = len(rows)
-
-    def end(self) -> None:
-        if self._in_place and self._last:
-            print(flush=True)
-
-
-class _Update:
-    """One update of the head, by a thread that is a daemon of Ray's: Ctrl-C leaves it without a
-    word, and without this also the commands that it runs."""
-
-    def __init__(self, cluster: Cluster, node_id: str) -> None:
-        self._cluster = cluster
-        self._node_id = node_id
-        self._thread = threading.current_thread()
-        self._running: Any = None
-        self._is_left = False
-        atexit.register(self._leave)
-
-    def run(self, node: NodeAccess, cmd: str) -> None:
-        """A set-up command; raises ClusterError when it fails."""
-        code, words = node.stream(cmd, self._started)
-        if self._is_left:
-            raise SystemExit(1)  # Ctrl-C ended it, and needs no other words
-        if code != 0:
-            more = f"\n{words}" if words else ""
-            raise ClusterError(f"the set-up ended with exit code {code}: {cmd}{more}")
-
-    def _started(self, process: Any) -> None:
-        self._running = process
-
-    def _leave(self) -> None:
-        # A join that Ctrl-C interrupts may mark a living thread as ended (CPython, bpo-45274).
-        if self._thread not in threading.enumerate():
-            return
-        self._is_left = True
-        if self._running is not None:
-            self._running.terminate()
-        print("\n".join(what_stays(self._cluster, self._node_id)), flush=True)
-
-
-def what_stays(cluster: Cluster, node_id: str) -> list[str]:
-    """A line on the head that a `ray up` which is over leaves, as far as is known; no line where
-    it is gone."""
-    node = cluster.fleet.node(node_id)
-    if node is None or not node.is_live:
-        return []
-    if node.is_pending:
-        return [
-            "The head's job stays in Slurm's queue: `ray up` again goes on waiting for it, "
-            "`ray down` withdraws it."
-        ]
-    head = "head" if node.on_edge else f"head's job {node.slurm_id}"
-    return [f"The {head} goes on running: `ray up` again goes on with it, `ray down` ends it."]
 
 
 def _start_env(env: Mapping[str, object]) -> dict[str, str]:

@@ -8,17 +8,13 @@ from __future__ import annotations
 
 import functools
 import logging
-import os
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any, TypeVar
 
 import click
-from ray.autoscaler._private.cli_logger import cli_logger
 from ray.autoscaler.node_provider import NodeProvider
 from ray.autoscaler.tags import (
     NODE_KIND_HEAD,
-    NODE_KIND_WORKER,
     TAG_RAY_NODE_KIND,
     TAG_RAY_NODE_STATUS,
     TAG_RAY_USER_NODE_TYPE,
@@ -28,16 +24,15 @@ from slurm_provider import bootstrap
 from slurm_provider.cluster import Cluster
 from slurm_provider.detached import refuse_detached
 from slurm_provider.errors import ClusterError, ConfigError
-from slurm_provider.fleet.identity import HEAD, WORKER
-from slurm_provider.fleet.launch import LaunchRequest, request_for
+from slurm_provider.fleet.identity import HEAD
+from slurm_provider.fleet.launch import LaunchRequest
 from slurm_provider.fleet.ledger import Node
-from slurm_provider.fleet.preview import check_hosts
-from slurm_provider.fleet.verdicts import test_node_types, told_once
 from slurm_provider.head_launch import check_open, sole_launch
-from slurm_provider.node_types import read_node_type
+from slurm_provider.launch_checks import check_launch, check_mounts, check_node_types
+from slurm_provider.launch_requests import first_workers, launch_request
 from slurm_provider.ray_schema import check_ray_schema
 from slurm_provider.requirements import check_ray_version
-from slurm_provider.slurm import SlurmError, SlurmRefused
+from slurm_provider.slurm import SlurmError
 from slurm_provider.transport import TransportError
 
 logger = logging.getLogger(__name__)
@@ -78,7 +73,9 @@ class SlurmNodeProvider(NodeProvider):  # type: ignore[misc]  # Ray ships no typ
         self._asked_slurm = False
         command = click.get_current_context(silent=True)
         if command is not None and command.info_name == "up":
-            self._check_mounts()  # also for a cluster that runs: Ray would end in a traceback
+            check_mounts(
+                self._cluster
+            )  # also for a cluster that runs: Ray would end in a traceback
         if self._cluster.is_on_head:
             _quieten_config_warnings()
             _ = self._cluster.fleet  # starts asking Slurm before the first tick needs it
@@ -106,23 +103,9 @@ class SlurmNodeProvider(NodeProvider):  # type: ignore[misc]  # Ray ships no typ
     @_plainly
     def prepare_for_head_node(self, cluster_config: dict[str, Any]) -> dict[str, Any]:
         if not self._asked_slurm:  # `ray up` on a running cluster, perhaps with other types
-            self._ask_slurm(cluster_config)
+            check_node_types(self._cluster, cluster_config)
         check_open(self._cluster)
         return bootstrap.for_head(cluster_config)
-
-    def _ask_slurm(self, config: Mapping[str, Any]) -> None:
-        """Ask once per node type whether it can ever run; raises SlurmRefused with its words."""
-        verdicts = test_node_types(self._cluster, config)
-        told = told_once(verdicts)
-        never = [f"{names}: {v.problem}" for names, v in told if not v.transient]
-        if never:
-            raise SlurmRefused("\n".join(never))
-        for names, verdict in told:
-            cli_logger.warning("{}: {}", names, verdict.problem)
-        for verdict in verdicts:
-            for words in verdict.warnings:
-                cli_logger.warning("node type {!r}: {}", verdict.node_type, words)
-        self._asked_slurm = True
 
     # -- listing ---------------------------------------------------------------------------
 
@@ -203,7 +186,7 @@ class SlurmNodeProvider(NodeProvider):  # type: ignore[misc]  # Ray ships no typ
         resources: Mapping[str, float],
         labels: Mapping[str, str],
     ) -> dict[str, Any]:
-        request = self._request(node_config, tags, resources, labels)
+        request = launch_request(self._cluster, node_config, tags, resources, labels)
         if tags[TAG_RAY_NODE_KIND] == NODE_KIND_HEAD:
             return {self._create_head(request, tags): {}}
         code = self._cluster.store.install_code()
@@ -221,7 +204,7 @@ class SlurmNodeProvider(NodeProvider):  # type: ignore[misc]  # Ray ships no typ
             code = store.install_code()
             max_workers = cluster.section["_nodes"]["max_workers"]
             env = bootstrap.autoscaler_env(cluster.config) | bootstrap.demand_env(max_workers)
-            workers = self._first_workers() if cluster.config.start_together else []
+            workers = first_workers(cluster) if cluster.config.start_together else []
             if workers:
                 head_id, *_ = cluster.fleet.launch_together(request, workers, code, env)
             else:
@@ -229,41 +212,10 @@ class SlurmNodeProvider(NodeProvider):  # type: ignore[misc]  # Ray ships no typ
             self.set_node_tags(head_id, tags)
         return head_id
 
-    def _first_workers(self) -> list[tuple[LaunchRequest, int]]:
-        """What the autoscaler would ask for first: the smallest number of each type."""
-        types, found = self._cluster.section["_nodes"], []
-        for name, count in types["min_workers"].items():
-            tags = {TAG_RAY_NODE_KIND: NODE_KIND_WORKER, TAG_RAY_USER_NODE_TYPE: name}
-            found.append((self._request(types["options"][name], tags, {}, {}), count))
-        return found
-
     def _check_launch(self) -> None:
-        """Raises for whatever can be known to speak against a new head, before anything changes."""
-        cluster, types = self._cluster, self._cluster.section["_nodes"]
-        if self._asked_slurm:
-            return
-        self._check_mounts()
-        if cluster.config.start_together:
-            tags = {TAG_RAY_NODE_KIND: NODE_KIND_HEAD, TAG_RAY_USER_NODE_TYPE: types["head"]}
-            head = self._request(types["options"][types["head"]], tags, {}, {})
-            check_hosts(cluster, [(head, 1), *self._first_workers()])
-        self._ask_slurm(
-            {
-                "provider": cluster.section,
-                "head_node_type": types["head"],
-                "available_node_types": {
-                    name: {"node_config": options} for name, options in types["options"].items()
-                },
-            }
-        )
-
-    def _check_mounts(self) -> None:
-        for source in self._cluster.section["_nodes"]["mount_sources"]:
-            if not os.path.exists(os.path.expanduser(source)):
-                raise ConfigError(
-                    f"file_mounts: {source} does not exist on this machine, from which it is to "
-                    "be copied to the nodes; mend the path"
-                )
+        if not self._asked_slurm:
+            check_launch(self._cluster)
+            self._asked_slurm = True
 
     @_plainly
     def terminate_node(self, node_id: str) -> None:
@@ -348,38 +300,6 @@ class SlurmNodeProvider(NodeProvider):  # type: ignore[misc]  # Ray ships no typ
                 TAG_RAY_USER_NODE_TYPE: node.node_type,
             }
         return node.tags
-
-    def _request(
-        self,
-        node_config: Mapping[str, Any],
-        tags: Mapping[str, str],
-        resources: Mapping[str, float],
-        labels: Mapping[str, str],
-    ) -> LaunchRequest:
-        name = tags[TAG_RAY_USER_NODE_TYPE]
-        section = self._cluster.section
-        given = section.get("_given_resources", {}).get(name, {})
-        is_head = tags[TAG_RAY_NODE_KIND] == NODE_KIND_HEAD
-        on_edge = is_head and self._cluster.config.head_placement == "edge"
-        commands = section.get("_nodes", {})
-        labels = labels or commands.get("labels", {}).get(name, {})  # none come for the head
-        checked = read_node_type(
-            name, {"node_config": node_config, "resources": given, "labels": labels}, {}
-        )
-        mounts = [] if is_head else commands.get("file_mounts", [])
-        return replace(
-            request_for(HEAD if is_head else WORKER, checked),
-            resources=resources or checked.resources,
-            on_edge=on_edge,
-            # On the head `ray up` itself runs these, through the command runner.
-            initialization_commands=()
-            if is_head
-            else tuple(commands.get("initialization_commands", ())),
-            setup_commands=()
-            if is_head
-            else tuple(commands.get("setup_commands", {}).get(name, ())),
-            file_mounts=tuple((self._cluster.store.staged(m), m) for m in mounts),
-        )
 
 
 class _DropEmptyLegacyFields(logging.Filter):

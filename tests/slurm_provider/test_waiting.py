@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from slurm_provider import command_runner
-from slurm_provider.access import NodeAccess, waiting_words
+from slurm_provider.access import NodeAccess
 from slurm_provider.cluster import Cluster
-from slurm_provider.command_runner import SlurmCommandRunner, StatusLine
+from slurm_provider.command_runner import SlurmCommandRunner
 from slurm_provider.fleet.ledger import Node
+from slurm_provider.head_wait import StatusLine, waiting_words
 from slurm_provider.slurm import Job, JobState, SlurmError, SlurmMissing, SlurmUnavailable
 from slurm_provider.transport import TransportError
 
