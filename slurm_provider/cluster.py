@@ -11,6 +11,7 @@ from slurm_provider.config import ProviderConfig, SshConfig, parse_provider
 from slurm_provider.errors import ClusterError, ConfigError
 from slurm_provider.fleet.edge import EdgeHead
 from slurm_provider.fleet.fleet import Fleet
+from slurm_provider.fleet.lock import cluster_lock
 from slurm_provider.fleet.store import ClusterStore
 from slurm_provider.fleet.watcher import Watcher
 from slurm_provider.slurm import SlurmClient
@@ -102,13 +103,21 @@ class Cluster:
 
     def take_down(self) -> None:
         """End all nodes and remove the directory: nothing stays, in Slurm or on disk."""
-        self.end_nodes()
-        self.store.remove(keep_logs=self.config.keep_logs)
+        fleet = self.fleet
+        with cluster_lock(self.store):
+            if self.store.uuid() in (fleet.uuid, None):  # or else `ray up` made it anew meanwhile
+                self.end_nodes()
+                self.store.remove(keep_logs=self.config.keep_logs)
         self.forget()
 
     def forget(self) -> None:
         """Drop what is cached of a directory that was removed or made anew."""
         self.__dict__.pop("fleet", None)
+
+    def renew(self) -> None:
+        """Drop what is cached if the directory was made anew meanwhile."""
+        if "fleet" in self.__dict__ and self.fleet.uuid != self.store.uuid():
+            self.forget()
 
     def _root(self, transport: Transport) -> str:
         path = self.config.cluster_dir or f"~/.ray-slurm/{self.name}"

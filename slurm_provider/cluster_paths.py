@@ -18,7 +18,7 @@ class ClusterPaths:
         self.identity = join(root, "cluster.json")  # uuid and name; written once by `ray up`
         self.token = join(root, "token")  # Ray's authentication token, 0600
         self.closing = join(root, "closing")  # tombstone: the cluster is being taken down
-        self.launching = join(root, "launching")  # locked by whoever launches a head just now
+        self.lock = join(root, "lock")  # held by who launches the head or ends the cluster
         self.resume = join(root, "resume")  # the user asks to retry paused node types
         self.head = join(root, "head.json")  # where the head is; written by the head's agent
         self.edge = join(root, "edge.json")  # the head's process, if it runs on an edge node

@@ -198,7 +198,6 @@ class SlurmNodeProvider(NodeProvider):  # type: ignore[misc]  # Ray ships no typ
         self._check_launch()
         with sole_launch(cluster):
             store.create(cluster.name, with_token=cluster.config.auth == "token")
-            store.reopen()
             store.forget_head()
             cluster.forget()
             code = store.install_code()

@@ -73,6 +73,11 @@ class Fleet:
         self._problem = "Slurm has not been asked yet"
         self._published: dict[str, Any] | None = None
 
+    @property
+    def uuid(self) -> str:
+        """The cluster's."""
+        return self._state.ledger.uuid
+
     # -- reading ---------------------------------------------------------------------------
 
     def nodes(self, max_age_s: float = 0.5) -> list[Node]:
@@ -341,7 +346,7 @@ class Fleet:
             self._published = published
 
     def _identity(self, kind: str, node_type: str, launch: str) -> JobIdentity:
-        return JobIdentity(self._cluster_name, node_type, self._state.ledger.uuid, kind, launch)
+        return JobIdentity(self._cluster_name, node_type, self.uuid, kind, launch)
 
 
 def _is_settled(node: Node, now: float) -> bool:

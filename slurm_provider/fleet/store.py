@@ -17,6 +17,7 @@ from slurm_provider.errors import ClusterError
 from slurm_provider.fleet.identity import new_cluster_uuid
 from slurm_provider.transport import Transport
 
+_REMOVE_TIMEOUT_S = 600.0
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # fixed time stamps: the same code gives the same archive
 
 
@@ -93,9 +94,6 @@ class ClusterStore:
         if self.exists():
             self.transport.write_file(self.paths.closing, b"", mode=0o600)
 
-    def reopen(self) -> None:
-        self.transport.remove_tree(self.paths.closing)
-
     def is_closing(self) -> bool:
         names = self._list(self.paths.root)
         return not names or "closing" in names
@@ -113,13 +111,22 @@ class ClusterStore:
     def ask_resume(self) -> None:
         self.transport.write_file(self.paths.resume, b"", mode=0o600)
 
+    def clear(self, *, keep_logs: bool) -> None:
+        """Remove the cluster, but not its lock. For who holds that."""
+        self._remove(_CLEAR, keep_logs)
+
     def remove(self, *, keep_logs: bool) -> None:
-        if not keep_logs:
-            self.transport.remove_tree(self.paths.root)
-            return
-        for name in self._list(self.paths.root):
-            if name != "logs":
-                self.transport.remove_tree(f"{self.paths.root}/{name}")
+        """Remove all that there is, the lock last. For who holds it."""
+        self._remove(_CLEAR + _END, keep_logs)
+
+    def _remove(self, script: str, keep_logs: bool) -> None:
+        kept = "logs" if keep_logs else ""
+        done = self.transport.run(
+            ["sh", "-c", script, "sh", self.paths.root, kept], timeout_s=_REMOVE_TIMEOUT_S
+        )
+        if done.returncode != 0:
+            root, label = self.paths.root, self.transport.label
+            raise ClusterError(f"{root} on {label} cannot be removed: {done.stderr.strip()}")
 
     def write_problem(self) -> str | None:
         """Why nothing can be written to the directory now (no space left, say); else None.
@@ -223,6 +230,15 @@ cp "$2" "$new"
 code=$?
 rm -f "$new"
 exit $code
+"""
+# Identity and tombstone last: what still looks at the folder takes the cluster for one that goes.
+_CLEAR = """
+cd -- "$1" || exit
+find . -mindepth 1 -maxdepth 1 ! -name lock ! -name cluster.json ! -name closing ! -name "$2" \
+    -exec rm -rf -- {} + && rm -f -- cluster.json && rm -f -- closing || exit
+"""
+_END = """
+rm -f -- lock && cd / && { [ "$2" ] || rmdir -- "$1"; }
 """
 _SCRIPTS = {"node.sh": "node.sh", "unpack.sh": "unpack.sh", "ray": "bin/ray"}
 

@@ -19,7 +19,7 @@ def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SlurmPrograms:
     ]
     tools = tmp_path / "tools"
     tools.mkdir()
-    for tool in ("sh", "env", "find", "cat", "flock"):
+    for tool in ("sh", "env", "find", "cat", "flock", "mkdir", "timeout", "rm", "rmdir"):
         (tools / tool).symlink_to(f"/usr/bin/{tool}")
     monkeypatch.setenv("PATH", ":".join([str(programs.bin), str(tools), *others]))
     return programs

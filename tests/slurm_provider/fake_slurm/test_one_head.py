@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import subprocess
-import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from click import ClickException
 from ray.autoscaler.tags import NODE_KIND_HEAD, TAG_RAY_NODE_KIND, TAG_RAY_USER_NODE_TYPE
 
-from slurm_provider import bootstrap, head_launch
+from slurm_provider import bootstrap
+from slurm_provider.fleet import lock
 from slurm_provider.node_provider import SlurmNodeProvider
+from tests.sandbox_fixture import wait_for
 from tests.slurm_provider.fake_slurm.programs import SlurmPrograms
 
 HEADS = {TAG_RAY_NODE_KIND: NODE_KIND_HEAD}
@@ -70,19 +73,47 @@ def test_the_second_of_two_ray_up_submits_no_second_head(
     assert len(heads(slurm)) == 1
 
 
+@contextmanager
+def holding(lock: Path) -> Iterator[None]:
+    argv = ["flock", str(lock), "sh", "-c", "echo; exec cat"]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None and other.stdout.read(1)
+        yield
+        other.communicate()
+
+
 def test_nobody_launches_while_another_does_and_anybody_may_once_that_one_is_gone(
+    slurm: SlurmPrograms, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lock, "_HOLD", lock._HOLD.replace("flock -w 10", "flock -w 0"))
+    folder.mkdir()
+    with holding(folder / "lock"):
+        with pytest.raises(ClickException, match="another `ray up` or `ray down` is at work"):
+            RayUp(folder).create()
+        assert heads(slurm) == []
+    RayUp(folder).create()
+    assert len(heads(slurm)) == 1
+
+
+def test_a_lock_whose_folder_was_removed_by_its_holder_is_taken_anew(
     slurm: SlurmPrograms, folder: Path
 ) -> None:
     folder.mkdir()
-    lock = ["flock", str(folder / "launching"), "sh", "-c", "echo; exec cat"]
-    with subprocess.Popen(lock, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
-        assert other.stdout is not None and other.stdout.read(1)
-        with pytest.raises(ClickException, match="is launching the head of cluster 'demo'"):
-            RayUp(folder).create()
-        assert heads(slurm) == []
-        other.communicate()
-    RayUp(folder).create()
-    assert len(heads(slurm)) == 1
+    with ThreadPoolExecutor(1) as pool:
+        with holding(folder / "lock"):
+            up = pool.submit(RayUp(folder).create)
+            wait_for(lambda: waits_for(folder / "lock"), 20)
+            (folder / "lock").unlink()
+            folder.rmdir()
+        up.result(20)
+    assert len(heads(slurm)) == 1 and (folder / "lock").stat().st_mode & 0o777 == 0o600
+
+
+def waits_for(path: Path) -> bool:
+    """Whether a process waits for the file's lock (proc(5), "->")."""
+    inode = f":{path.stat().st_ino}"
+    lines = Path("/proc/locks").read_text().splitlines()
+    return any(" -> " in line and inode in line for line in lines)
 
 
 def test_a_file_system_without_locks_is_no_obstacle(
@@ -118,30 +149,32 @@ def test_a_ray_up_during_ray_down_launches_nothing_and_says_what_to_do(
     assert len(slurm.jobs) == 1 and (folder / "closing").exists()
 
 
-def test_a_ray_down_that_has_ended_all_jobs_is_let_to_its_end(
-    slurm: SlurmPrograms, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    RayUp(folder).create()
-    down, up = RayUp(folder), RayUp(folder)
-    down.provider.terminate_nodes(down.seen)
-    meanwhile = SimpleNamespace(
-        monotonic=time.monotonic, sleep=lambda _: down.provider.cleanup_cluster_resources()
-    )
-    monkeypatch.setattr(head_launch, "time", meanwhile)
-    up.create()
-    assert not (folder / "closing").exists() and (folder / "cluster.json").exists()
-    assert len(heads(slurm)) == 1
-
-
-def test_what_an_interrupted_ray_down_left_does_not_stand_in_the_way(
-    slurm: SlurmPrograms, folder: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_ray_up_after_the_last_job_has_a_cluster_that_ray_down_leaves_alone(
+    slurm: SlurmPrograms, folder: Path
 ) -> None:
     RayUp(folder).create()
     down = RayUp(folder)
     down.provider.terminate_nodes(down.seen)
-    monkeypatch.setattr(head_launch, "_DOWN_ENDS_S", 0.0)
     RayUp(folder).create()
-    assert heads(slurm) == ["102"] and not (folder / "closing").exists()
+    assert not (folder / "closing").exists()
+    down.provider.cleanup_cluster_resources()
+    assert heads(slurm) == ["102"]
+    assert (folder / "token").exists() and not (folder / "closing").exists()
+
+
+def test_a_cluster_made_anew_since_it_was_looked_at_gets_no_second_head(
+    slurm: SlurmPrograms, folder: Path
+) -> None:
+    RayUp(folder).create()
+    waiting = RayUp(folder)  # for its user's "Confirm"
+    waiting.provider.terminate_node(waiting.seen[0])
+    down = RayUp(folder)
+    down.provider.cleanup_cluster_resources()
+    assert not folder.exists()
+    RayUp(folder).create()
+    with pytest.raises(ClickException, match="has launched the head of cluster 'demo' meanwhile"):
+        waiting.create()
+    assert heads(slurm) == ["102"]
 
 
 def test_the_autoscaler_never_ends_its_own_head(slurm: SlurmPrograms, folder: Path) -> None:
