@@ -12,11 +12,9 @@ import os
 import shutil
 import socket
 import threading
-import time
 from collections.abc import Iterator
 
 OWNER = "agent.lock"
-_YOUNG_S = 300.0  # Slurm is at the killed agent's other processes still
 # It has ended, or has rights of its own (an SSH server's, say).
 _NOT_RAYS = (FileNotFoundError, ProcessLookupError, PermissionError)
 _HELD: list[int] = []  # to the end of this process; children do not inherit it
@@ -36,6 +34,8 @@ def claim(folder: str) -> None:
 
 def remove_abandoned(parent: str) -> None:
     """Remove what is left in ``parent``, in the background; never raises."""
+    # /proc tells where processes are by paths without links.
+    parent = os.path.realpath(parent)
     threading.Thread(target=_remove_all, args=(parent,), daemon=True).start()
 
 
@@ -57,8 +57,6 @@ def remove_if_abandoned(folder: str) -> bool:
     with open(path, "rb") as owner:
         if owner.read() != socket.gethostname().encode():
             return False  # another host's processes cannot be seen from here
-        if time.time() - os.fstat(owner.fileno()).st_mtime < _YOUNG_S:
-            return False
         fcntl.flock(owner, fcntl.LOCK_EX | fcntl.LOCK_NB)  # fails while the agent lives
         if any(used != path and _is_below(used, folder) for used in _paths_in_use()):
             return False

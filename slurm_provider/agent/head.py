@@ -154,8 +154,9 @@ class Head:
 
     def _take_down(self) -> int:
         """Who sets the tombstone ends the workers, too; who removed the folder did not."""
+        is_left_alone = is_removed(self._paths) and self._workers.is_known
         code = self._leave("the cluster is being taken down")
-        if is_removed(self._paths) and self._workers.is_known:
+        if is_left_alone:
             self._withdraw_patiently()
         return code
 
@@ -230,7 +231,7 @@ class Head:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(os.path.join(temp_dir, "ray_current_cluster"))
         if self._starts:
-            with contextlib.suppress(OSError):  # without room the old address has to do
+            with contextlib.suppress(OSError):  # without room `ray start` fails, too, and says so
                 self._write_options()
         self._starts += 1
         self._published = False

@@ -32,7 +32,7 @@ def ask_end(job_id: str) -> JobEnd | None:
     from slurm_provider.transport import LocalTransport
 
     try:
-        jobs = SlurmClient(LocalTransport(), timeout_s=_ASK_TIMEOUT_S).queue()
+        jobs = SlurmClient(LocalTransport(), timeout_s=_ASK_TIMEOUT_S).queue(job_id)
     except (SlurmError, OSError):
         return None
     for job in jobs:

@@ -85,7 +85,8 @@ def _listen(spec: Mapping[str, Any]) -> dict[str, Any]:
 def _scratch(spec: Mapping[str, Any]) -> dict[str, Any]:
     """Whether there is a place for Ray's session folder, as on a node."""
     try:
-        remove_scratch(make_scratch("0000000000-0", spec["temp_dir"], os.environ))
+        # As long as a node's id, and nobody else's.
+        remove_scratch(make_scratch(f"{spec['nonce'][:10]}-0", spec["temp_dir"], os.environ))
     except ScratchError as error:
         return {"temp_problem": str(error)}
     return {"temp_problem": None}

@@ -36,7 +36,7 @@ class WorkerJobs:
             identity, config = read_json(self._paths.identity), read_json(self._config_path)
         except (OSError, ValueError):
             return
-        if identity is not None:
+        if identity is not None and self._uuid is None:  # a later one is a cluster made anew
             self._uuid = identity["uuid"]
         if config is None:  # `ray up` has not come so far, or the folder is gone
             return

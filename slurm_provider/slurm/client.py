@@ -127,12 +127,12 @@ class SlurmClient:
             raise error
         return Verdict(False, None, words)
 
-    def queue(self) -> list[Job]:
-        """All jobs of the user, finished ones while squeue still shows them (MinJobAge).
+    def queue(self, job_id: str | None = None) -> list[Job]:
+        """All jobs of the user, or one, finished ones while squeue still shows them (MinJobAge).
 
-        The listing is whole or there is an exception.
+        The listing is whole or there is an exception, also for a job that it knows no more.
         """
-        done = self._run(queue_argv(self._clusters))
+        done = self._run(queue_argv(self._clusters, job_id))
         if done.returncode != 0 or (not done.stdout.strip() and looks_like_error(done.stderr)):
             raise self._error("squeue", done)
         return parse_queue(done.stdout)

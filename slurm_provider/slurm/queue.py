@@ -69,9 +69,11 @@ class Job:
         return base if plus else None
 
 
-def queue_argv(clusters: str | None = None) -> list[str]:
-    """The squeue command that lists all jobs of the user, finished ones too (MinJobAge)."""
+def queue_argv(clusters: str | None = None, job_id: str | None = None) -> list[str]:
+    """The squeue command that lists all jobs of the user, or one; finished ones too (MinJobAge)."""
     argv = [*EPOCH_TIMES, "squeue", "--me", "--states=all", "--array", f"--format={_FORMAT}"]
+    if job_id is not None:
+        argv.append(f"--jobs={job_id}")
     if clusters is not None:
         argv.append(f"--clusters={clusters}")
     return argv

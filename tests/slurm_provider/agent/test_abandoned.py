@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from slurm_provider.agent import abandoned
-from slurm_provider.agent.abandoned import OWNER, remove_if_abandoned
+from slurm_provider.agent.abandoned import remove_abandoned, remove_if_abandoned
 
 _AGENT = """
 import sys, time
@@ -26,13 +24,11 @@ time.sleep(60)
 
 @contextmanager
 def agent(folder: Path) -> Iterator[subprocess.Popen[str]]:
-    """A node's agent at work, an hour old; killed at the end."""
+    """A node's agent at work; killed at the end."""
     (folder / "session" / "logs").mkdir(parents=True)
     argv = [sys.executable, "-c", _AGENT, str(folder)]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None and process.stdout.readline() == "claimed\n"
-        hour_ago = time.time() - 3600
-        os.utime(folder / OWNER, (hour_ago, hour_ago))
         try:
             yield process
         finally:
@@ -72,12 +68,6 @@ def test_a_folder_that_a_process_is_still_at_stays(tmp_path: Path, inside: str) 
     assert remove_if_abandoned(str(folder))
 
 
-def test_a_young_folder_stays(tmp_path: Path) -> None:
-    folder = killed(tmp_path / "node")
-    (folder / OWNER).touch()
-    assert not remove_if_abandoned(str(folder)) and folder.exists()
-
-
 def test_a_folder_of_another_host_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = killed(tmp_path / "node")
     monkeypatch.setattr(abandoned.socket, "gethostname", lambda: "elsewhere")  # type: ignore[attr-defined]
@@ -97,3 +87,17 @@ def test_all_that_is_left_in_a_folder_is_looked_at(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(first)
     abandoned._remove_all(str(tmp_path))
     assert not first.exists() and not second.exists() and (tmp_path / "unclaimed").is_dir()
+
+
+def test_a_folder_in_use_stays_also_below_a_link(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(abandoned.threading.Thread, "start", abandoned.threading.Thread.run)  # type: ignore[attr-defined]
+    used, left = killed(tmp_path / "scratch" / "used"), killed(tmp_path / "scratch" / "left")
+    (tmp_path / "link").symlink_to(tmp_path / "scratch")
+    with subprocess.Popen(["sleep", "60"], cwd=used / "session") as ray:
+        try:
+            remove_abandoned(str(tmp_path / "link"))
+        finally:
+            ray.kill()
+    assert (used / "session").is_dir() and not left.exists()

@@ -31,6 +31,34 @@ print("withdrawn" if jobs.withdraw(5.0) else "no answer")
 """
 
 
+def run(program: str, slurm: SlurmPrograms, *argv: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", program, *argv],
+        env={**os.environ, "PATH": f"{slurm.bin}:{os.environ['PATH']}", "PYTHONPATH": ""},
+        capture_output=True, text=True, timeout=60, cwd=argv[0] + "/..",
+    )  # fmt: skip
+
+
+def test_a_cluster_made_anew_in_the_folder_keeps_its_workers(tmp_path: Path) -> None:
+    slurm = SlurmPrograms(tmp_path)
+    store = ClusterStore(LocalTransport(), str(tmp_path / "cluster"))
+    store.create("demo", with_token=False)
+    code = store.install_code()
+    config = json.dumps({"cluster_name": "demo", "provider": {"_on_head": True}})
+    Path(store.paths.root, "bootstrap.json").write_text(config)
+    identity = JobIdentity("demo", "cpu", "anewanew", WORKER, "aaaaaaaaaa", 0)
+    slurm.add_job(identity.job_name, "1", state="PENDING", nodelist="")
+    anew = json.dumps({"uuid": "anewanew", "name": "demo"})
+    program = _PROGRAM.format(checkout=_CHECKOUT).replace(
+        "shutil.rmtree(root)", f"open(root + '/cluster.json', 'w').write({anew!r})"
+    )
+
+    done = run(program, slurm, store.paths.root, code)
+
+    assert done.stdout.strip() == "withdrawn", done.stdout + done.stderr
+    assert slurm.calls("scancel") == []
+
+
 def test_they_are_withdrawn_also_after_the_folder_was_removed(tmp_path: Path) -> None:
     slurm = SlurmPrograms(tmp_path)
     store = ClusterStore(LocalTransport(), str(tmp_path / "cluster"))
@@ -41,11 +69,7 @@ def test_they_are_withdrawn_also_after_the_folder_was_removed(tmp_path: Path) ->
         identity = JobIdentity("demo", "cpu", cluster, kind, "aaaaaaaaaa", 0)
         slurm.add_job(identity.job_name, job_id, state="PENDING", nodelist="")
 
-    done = subprocess.run(
-        [sys.executable, "-c", _PROGRAM.format(checkout=_CHECKOUT), store.paths.root, code],
-        env={**os.environ, "PATH": f"{slurm.bin}:{os.environ['PATH']}", "PYTHONPATH": ""},
-        capture_output=True, text=True, timeout=60, cwd=tmp_path,
-    )  # fmt: skip
+    done = run(_PROGRAM.format(checkout=_CHECKOUT), slurm, store.paths.root, code)
 
     assert done.stdout.strip() == "withdrawn", done.stdout + done.stderr
     (call,) = slurm.calls("scancel")
