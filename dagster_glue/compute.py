@@ -166,13 +166,17 @@ class ComputeResource(StrictResource, dg.PipesClient):
         runtime stands for them all, and has their resources. Raises as :meth:`run`.
         """
         from dagster_glue.clusters.hetjob import together
+        from dagster_glue.unstarted import telling_the_kind
 
-        mode = self._in_use().execution_mode
-        if mode not in (ExecutionMode.SLURM_HETJOB, ExecutionMode.LOCAL):
-            raise ConfigError(
-                f"run_hetjob needs mode slurm-hetjob (or local, to try a payload), not {mode.value}"
-            )
-        return self.run(context, payload_path, launcher=together(launchers), **arguments)
+        with telling_the_kind():
+            mode = self._in_use().execution_mode
+            if mode not in (ExecutionMode.SLURM_HETJOB, ExecutionMode.LOCAL):
+                raise ConfigError(
+                    "run_hetjob needs mode slurm-hetjob (or local, to try a payload), not "
+                    f"{mode.value}"
+                )
+            launcher = together(launchers)
+        return self.run(context, payload_path, launcher=launcher, **arguments)
 
     def clusters(self) -> list[ClusterInfo]:
         """The clusters that are there: of this site's base path or, in mode local, this user's

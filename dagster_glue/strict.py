@@ -64,7 +64,9 @@ def _plainly(build: Callable[[], None], model: type[BaseModel]) -> None:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join([model.__name__, *map(str, first["loc"])])
-        shown = "" if "password" in where else f", not {first['input']!r}"
+        # What is made of parts may hold a password.
+        is_shown = isinstance(first["input"], str | int | float) and "password" not in where
+        shown = f", not {first['input']!r}" if is_shown else ""
         raise ConfigError(f"{where}: {first['msg'].removeprefix('Value error, ')}{shown}") from None
 
 

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from dagster_glue.clusters.base import JobsConnection
 from dagster_glue.clusters.waiting import FIRST_CONTACT_S
 from dagster_glue.jobs.client import JobsApi, JobUnknown, NoAnswer
-from dagster_glue.jobs.link import Outage
+from dagster_glue.jobs.link import TOKEN_REFUSED, Outage
 from slurm_provider.errors import ConfigError
 from slurm_provider.fleet.ledger import Node
 from slurm_provider.transport import ConnectFailed, LocalTransport, Transport
@@ -36,6 +36,8 @@ def answering(address: str, log: Callable[[str], None]) -> ExistingCluster:
                 f"RayLauncher.ray_address {address}: what answers there is no Ray dashboard"
             ) from None
         except NoAnswer as error:
+            if error.status in TOKEN_REFUSED:  # it is there; who asks it next says what is wrong
+                return cluster
             if time.monotonic() - begin > FIRST_CONTACT_S:
                 raise ConnectFailed(
                     f"RayLauncher.ray_address {address} has given no answer for "

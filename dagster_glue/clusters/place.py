@@ -14,7 +14,8 @@ from slurm_provider.errors import ConfigError
 from slurm_provider.slurm import SlurmClient
 from slurm_provider.transport import Transport, TransportError
 
-_MAKE = 'mkdir -p -m 700 -- "$1" && [ -w "$1" ]'
+_MAKE = 'LC_ALL=C mkdir -p -m 700 -- "$1" && [ -w "$1" ]'
+_LASTING = {"Permission denied", "Not a directory", "Read-only file system", "File exists"}
 _TIMEOUT_S = 60.0
 
 
@@ -47,7 +48,7 @@ class Place:
             return
         why = done.stderr.strip().rpartition(": ")[2] or "it is not writable"
         words = f"SlurmResource.remote_base {self.base_dir} on {self.transport.label}: {why}"
-        if not done.stderr or "ermission denied" in why:
+        if not done.stderr or why in _LASTING:
             raise ConfigError(f"{words}; choose a folder where you may write")
         raise TransportError(words)
 

@@ -160,9 +160,12 @@ class JobsApi:
         if status != 200:
             raise _unusable("job", status, body)
         try:
-            return dict(json.loads(body))
+            values = json.loads(body)
         except ValueError as error:
             raise NoAnswer(f"Ray's job API answered something else than JSON: {error}") from None
+        if not isinstance(values, dict):
+            raise NoAnswer(f"Ray's job API answered no object: {str(values)[:100]}")
+        return values
 
     def _ask(
         self, method: str, path: str, data: bytes | None = None, timeout_s: float = _TIMEOUT_S

@@ -21,7 +21,7 @@ _LONGEST_DELAY_S = 15.0
 _POLL_S = 0.2
 _SAID_AFTER_S = 5.0
 _SAID_EVERY_S = 120.0
-_TOKEN_REFUSED = (401, 403)
+TOKEN_REFUSED = (401, 403)
 _TOKEN_TRIED_S = 60.0  # a head that was just started anew has a new one
 
 T = TypeVar("T")
@@ -106,10 +106,10 @@ class JobsLink:
         try:
             answer = ask(JobsApi(self._opened()))
         except NoAnswer as error:
-            if error.status is None or error.status in _TOKEN_REFUSED:
+            if error.status is None or error.status in TOKEN_REFUSED:
                 self.close()  # the next one also reads the token anew
             self.outage.failed(error)
-            if error.status in _TOKEN_REFUSED and self.outage.duration_s > _TOKEN_TRIED_S:
+            if error.status in TOKEN_REFUSED and self.outage.duration_s > _TOKEN_TRIED_S:
                 raise JobRefused(
                     f"Ray on cluster {self._cluster.cluster_id} does not take our token ({error}): "
                     "is it another cluster than the one that was made?"

@@ -37,9 +37,18 @@ def test_a_named_cluster_is_used_in_every_mode(mode: ExecutionMode, web: Web) ->
 
 
 def test_a_named_address_where_something_else_answers_is_refused(web: Web) -> None:
-    for web.answer in ((404, b"not here"), (200, b'{"name": "another service"}')):
+    for web.answer in ((404, b"not here"), (200, b'{"name": "another service"}'), (200, b"{}")):
         with pytest.raises(ConfigError, match=f"{web.address}: what answers there is no Ray"):
             acquire(ExecutionMode.SLURM, RayLauncher(ray_address=web.address))
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_dashboard_that_refuses_the_token_is_left_to_the_job_s_first_question(
+    web: Web, status: int
+) -> None:
+    web.answer = status, b"Unauthorized"
+    cluster = acquire(ExecutionMode.SLURM, RayLauncher(ray_address=web.address))
+    assert cluster.open_jobs().address == web.address
 
 
 def test_a_named_address_where_nothing_answers_is_not_waited_for_without_end(

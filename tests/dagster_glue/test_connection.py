@@ -91,6 +91,12 @@ def test_a_password_written_into_code_is_refused() -> None:
     assert "s3cret" not in str(refusal.value)
 
 
+def test_a_password_in_a_mapping_of_the_site_is_not_shown() -> None:
+    with pytest.raises(ConfigError) as refusal:
+        SlurmResource(ssh={"host": "edge", "password": "s3cret"})  # type: ignore[arg-type]
+    assert "s3cret" not in str(refusal.value)
+
+
 def test_the_otp_callback_is_still_there_when_dagster_has_made_the_resource_anew() -> None:
     def answer(prompt: str) -> str:
         return "123456"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import dagster as dg
 import pytest
 from ray.autoscaler._private.util import prepare_config, validate_config
 
@@ -125,8 +126,10 @@ def test_what_the_first_launcher_says_of_the_cluster_the_others_may_repeat() -> 
 @pytest.mark.parametrize("mode", ["slurm", "slurm-session"])
 def test_run_hetjob_is_for_mode_hetjob(mode: str) -> None:
     compute = ComputeResource(mode=mode, slurm=SlurmResource())
-    with pytest.raises(ConfigError, match="run_hetjob needs mode slurm-hetjob"):
+    with pytest.raises(dg.Failure, match="run_hetjob needs mode slurm-hetjob") as failure:
         compute.run_hetjob(None, "x.py", {"a": CPU})  # type: ignore[arg-type]
+    assert failure.value.metadata["failure_kind"].value == "configuration"
+    assert not failure.value.allow_retries
 
 
 def test_a_local_runtime_has_the_resources_of_all_components() -> None:
