@@ -116,8 +116,9 @@ class NodeAccess:
         started(process)
         process.stdin.close()
         decode = codecs.getincrementaldecoder("utf-8")(errors="replace").decode
+        encoding = sys.stdout.encoding or "utf-8"  # of this terminal, which may know less
         while chunk := process.stdout.read1(_CHUNK):
-            sys.stdout.write(decode(chunk))
+            sys.stdout.write(decode(chunk).encode(encoding, "replace").decode(encoding))
             sys.stdout.flush()
         return process.wait(), process.stderr_tail.strip()
 

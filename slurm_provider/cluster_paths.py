@@ -7,7 +7,7 @@ rename, so a reader sees the old or the new content, never half of it.
 
 from __future__ import annotations
 
-from posixpath import join
+from posixpath import basename, join
 
 
 class ClusterPaths:
@@ -30,6 +30,7 @@ class ClusterPaths:
         self.leases = join(root, "leases")  # who wants the cluster, see agent/leases.py
         self.log_requests = join(root, "log-requests")  # of runs, see agent/kept_logs.py
         self.mounts = join(root, "mounts")
+        self.names = {basename(path) for path in vars(self).values() if path != root}
 
     def launch(self, launch: str) -> str:
         """Specification of a launch (JSON), read by its nodes' agents."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import threading
 from typing import Any
 
@@ -40,9 +41,11 @@ class HeadUpdate:
         if self._thread not in threading.enumerate():
             return
         self._is_left = True
-        if self._running is not None:
-            self._running.terminate()
         print("\n".join(what_stays(self._cluster, self._node_id)), flush=True)
+        if self._running is not None:
+            # Over SSH that takes a thread, and later Pythons start none any more.
+            with contextlib.suppress(RuntimeError):
+                self._running.terminate()
 
 
 def what_stays(cluster: Cluster, node_id: str) -> list[str]:

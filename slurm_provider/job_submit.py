@@ -7,6 +7,7 @@ from os.path import expanduser
 
 from slurm_provider.cluster import Cluster
 
+_SSH_CONFIG = "~/.ssh/config"  # which ssh reads by itself
 _DASHBOARD_PORT = 8265  # where `ray dashboard` listens by default
 
 
@@ -22,8 +23,11 @@ def job_submit_line(cluster: Cluster, port: int = _DASHBOARD_PORT) -> str:
     ssh = cluster.config.ssh
     if ssh is None:
         return f"RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH={path} {command}"
-    options = {"-J": ssh.jump_host, "-p": ssh.port, "-i": ssh.key_path and expanduser(ssh.key_path)}
-    given = [word for key, value in options.items() if value for word in (key, str(value))]
+    config = None if ssh.config_path == _SSH_CONFIG else ssh.config_path
+    options = {"-F": config, "-J": ssh.jump_host, "-p": ssh.port, "-i": ssh.key_path}
+    given = [w for key, value in options.items() if value for w in (key, expanduser(str(value)))]
+    if ssh.known_hosts:
+        given += ["-o", f"UserKnownHostsFile={expanduser(ssh.known_hosts)}"]
     host = f"{ssh.user}@{ssh.host}" if ssh.user else ssh.host
     fetched = shlex.join(["ssh", *given, host, f"cat {path}"])
     return f'RAY_AUTH_MODE=token RAY_AUTH_TOKEN="$({fetched})" {command}'

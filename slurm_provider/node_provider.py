@@ -68,14 +68,14 @@ class SlurmNodeProvider(NodeProvider):  # type: ignore[misc]  # Ray ships no typ
         super().__init__(provider_config, cluster_name)
         check_ray_version()
         bootstrap.check_cached(provider_config)
-        refuse_detached()
         self._cluster = cluster or Cluster(provider_config, cluster_name)
+        if self._cluster.config.head_placement == "slurm":
+            refuse_detached()
         self._asked_slurm = False
         command = click.get_current_context(silent=True)
         if command is not None and command.info_name == "up":
-            check_mounts(
-                self._cluster
-            )  # also for a cluster that runs: Ray would end in a traceback
+            self._cluster.store.check_own()
+            check_mounts(self._cluster)  # of a running cluster, too: Ray would end in a traceback
         if self._cluster.is_on_head:
             _quieten_config_warnings()
             _ = self._cluster.fleet  # starts asking Slurm before the first tick needs it

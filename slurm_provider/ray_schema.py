@@ -17,7 +17,12 @@ def check_ray_schema(config: Mapping[str, Any]) -> None:
     try:
         validate_config(config)
     except ValidationError as error:
-        place = ".".join(str(part) for part in error.absolute_path)
-        raise ConfigError(f"{f'{place}: ' if place else ''}{error.message}") from None
+        raise ConfigError(placed(error)) from None
     except ValueError as error:
         raise ConfigError(str(error)) from None
+
+
+def placed(error: Any) -> str:
+    """jsonschema's words, with the place in the YAML."""
+    place = ".".join(str(part) for part in error.absolute_path)
+    return f"{f'{place}: ' if place else ''}{error.message}"

@@ -20,6 +20,7 @@ from slurm_provider.cli.output import moment
 from slurm_provider.cli.site_probe import probe_site
 from slurm_provider.errors import ConfigError
 from slurm_provider.fleet.verdicts import test_node_types, told_once
+from slurm_provider.ray_schema import placed
 from slurm_provider.slurm import SlurmMissing
 from slurm_provider.transport import TransportError
 
@@ -134,7 +135,10 @@ def _probe(file: ClusterFile, timeout_s: float, progress: _Progress) -> list[Fin
 
 
 def _check_ray_schema(config: dict[str, Any], path: str) -> None:
-    """What Ray itself will refuse: unknown keys, text for a number. Raises ConfigError."""
+    """What Ray itself will refuse: unknown keys, text for a number. Raises ConfigError.
+
+    Without importing Ray, which takes longer than all else here.
+    """
     ray = find_spec("ray")
     if ray is None or not ray.submodule_search_locations:
         return
@@ -144,8 +148,7 @@ def _check_ray_schema(config: dict[str, Any], path: str) -> None:
     try:
         jsonschema.validate(config, json.loads(text))
     except jsonschema.ValidationError as error:
-        place = ".".join(str(part) for part in error.absolute_path)
-        raise ConfigError(f"{path}: {f'{place}: ' if place else ''}{error.message}") from None
+        raise ConfigError(f"{path}: {placed(error)}") from None
 
 
 def _echo(finding: Finding) -> None:

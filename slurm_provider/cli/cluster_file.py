@@ -89,18 +89,31 @@ def parse(text: str, path: str, cluster_name: str | None = None) -> ClusterFile:
 class _Loader(yaml.SafeLoader):
     """Refuses a key that is written twice: YAML would silently keep the last one."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: dict[Any, int] = {}
-        for key, _ in node.value:
-            line = key.start_mark.line + 1
-            name = (key.tag, key.value) if isinstance(key, yaml.ScalarNode) else id(key)
-            if name in seen and key.value != "<<":
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"{key.value!r} is there already (line {seen[name]}), and only the "
-                    "last one would count", key.start_mark,
-                )  # fmt: skip
-            seen[name] = line
-        return super().construct_mapping(node, deep)
+    def get_single_node(self) -> yaml.Node | None:
+        node: yaml.Node | None = super().get_single_node()
+        if node is not None:
+            _refuse_twice(node, set())
+        return node
+
+
+def _refuse_twice(node: yaml.Node, known: set[int]) -> None:
+    if id(node) in known or isinstance(node, yaml.ScalarNode):
+        return
+    known.add(id(node))  # an alias leads to it again, perhaps from within
+    if isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            _refuse_twice(item, known)
+        return
+    lines: dict[Any, int] = {}
+    for key, value in node.value:
+        name = (key.tag, key.value) if isinstance(key, yaml.ScalarNode) else id(key)
+        if name in lines and key.value != "<<":
+            raise yaml.constructor.ConstructorError(
+                None, None, f"{key.value!r} is there already (line {lines[name]}), and only the "
+                "last one would count", key.start_mark,
+            )  # fmt: skip
+        lines[name] = key.start_mark.line + 1
+        _refuse_twice(value, known)
 
 
 def _mapping(text: str, path: str) -> dict[str, Any]:

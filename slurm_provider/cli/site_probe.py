@@ -86,8 +86,8 @@ def probe_site(file: ClusterFile, timeout_s: float, show: Callable[[str], None])
                     "give it longer (--timeout), or leave these checks out (--no-job)",
                 )
             ]  # fmt: skip
-        found = _findings(site, answer, nonce)
-        return [findings.with_output(each, _log(site, "listen") or "") for each in found]
+        found, log = _findings(site, answer, nonce), _log(site, "listen") or ""
+        return [findings.with_output(each, log) for each in found]
 
 
 def _findings(site: _Site, answer: Mapping[str, Any], nonce: str) -> list[Finding]:

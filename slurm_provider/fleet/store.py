@@ -13,9 +13,10 @@ from importlib import resources
 from typing import Any
 
 from slurm_provider.cluster_paths import ClusterPaths
-from slurm_provider.errors import ClusterError
+from slurm_provider.errors import ClusterError, ConfigError
 from slurm_provider.fleet.identity import new_cluster_uuid
 from slurm_provider.transport import Transport
+from slurm_provider.transport.base import removable
 
 _REMOVE_TIMEOUT_S = 600.0
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # fixed time stamps: the same code gives the same archive
@@ -32,6 +33,23 @@ class ClusterStore:
         """The cluster's uuid, or None where no such cluster was made."""
         identity = self._read_json(self.paths.identity)
         return None if identity is None else str(identity["uuid"])
+
+    def check_own(self) -> None:
+        """Raises ConfigError for a directory that is no cluster's: `ray down` removes it whole."""
+        root = self.paths.root
+        try:
+            removable(root)
+        except ValueError:
+            raise ConfigError(
+                f"provider.cluster_dir {root!r} is a top-level folder, and `ray down` removes the "
+                "cluster's folder; name one below it"
+            ) from None
+        foreign = sorted(set(self._list(root)) - self.paths.names)
+        if foreign and self.uuid() is None:
+            raise ConfigError(
+                f"provider.cluster_dir {root!r} holds other files ({', '.join(foreign[:3])}), and "
+                "`ray down` removes the cluster's folder; name one that does not exist yet"
+            )
 
     def create(self, cluster_name: str, *, with_token: bool) -> str:
         """Make the directory (0700), the uuid and the token; existing ones are kept."""
@@ -120,6 +138,7 @@ class ClusterStore:
         self._remove(_CLEAR + _END, keep_logs)
 
     def _remove(self, script: str, keep_logs: bool) -> None:
+        removable(self.paths.root)
         kept = "logs" if keep_logs else ""
         done = self.transport.run(
             ["sh", "-c", script, "sh", self.paths.root, kept], timeout_s=_REMOVE_TIMEOUT_S

@@ -36,8 +36,6 @@ _LOOK_AGAIN_S = 2.0
 class LaunchUnwritten(SlurmError):
     """What the agents of a launch read cannot be written (the shared folder is full, say)."""
 
-    transient = True
-
 
 # After these, no job was made.
 _NOT_DONE = (SlurmRefused, SlurmLimited, SlurmMissing, LaunchUnwritten)
@@ -103,10 +101,12 @@ class Submitter:
                 self._store.write_launch(launch, self._launches[launch].spec, lines)
             except (OSError, TransportError) as error:
                 why = getattr(error, "strerror", None) or error
-                raise LaunchUnwritten(
+                unwritten = LaunchUnwritten(
                     f"the cluster's folder {self._store.paths.root} cannot be written ({why}): "
                     "no node can start before that is mended"
-                ) from error
+                )
+                unwritten.transient = getattr(error, "transient", False)
+                raise unwritten from error
             self._written.add(launch)
 
     def submit_or_hold(self, launches: Mapping[str, Sequence[Node]]) -> None:

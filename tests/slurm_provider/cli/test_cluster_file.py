@@ -80,6 +80,11 @@ def test_a_yaml_that_merges_an_anchor_may_override_its_keys() -> None:
     assert "missing: cluster_name" in words
 
 
+def test_a_mapping_that_overrides_what_it_merges_may_be_merged_itself() -> None:
+    words = _message("a: &a {k: 1}\nb: &b {<<: *a, k: 2}\nc:\n  d: {<<: *b}\n  e: {<<: *b, k: 3}\n")
+    assert "missing: cluster_name" in words
+
+
 def test_an_sbatch_option_that_is_none_is_refused_with_the_file_and_the_closest(cli: Any) -> None:
     cli.config["available_node_types"]["cpu"]["node_config"]["partion"] = "x"
     with pytest.raises(ConfigError, match=r"c\.yaml: node_config of 'cpu'.*'partition'"):

@@ -54,6 +54,11 @@ def made(cli: Any, slurm: Any) -> Any:
             {"ssh": {"host": "login1", "user": "me", "port": 2222}},
             "RAY_AUTH_MODE=token RAY_AUTH_TOKEN=\"$(ssh -p 2222 me@login1 'cat /d/token')\" ray ",
         ),
+        (
+            {"ssh": {"host": "site", "config_path": "/c/ssh", "known_hosts": "/c/known"}},
+            'RAY_AUTH_MODE=token RAY_AUTH_TOKEN="$(ssh -F /c/ssh -o '
+            "UserKnownHostsFile=/c/known site 'cat /d/token')\" ray ",
+        ),
     ],
 )
 def test_the_line_for_ray_job_submit_brings_the_token(provider: dict[str, Any], words: str) -> None:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from click import ClickException
+from click import ClickException, Command, Context
 from ray.autoscaler.tags import NODE_KIND_HEAD, TAG_RAY_NODE_KIND, TAG_RAY_USER_NODE_TYPE
 
 from slurm_provider import bootstrap
@@ -124,6 +124,20 @@ def test_a_file_system_without_locks_is_no_obstacle(
     flock.chmod(0o755)
     RayUp(folder).create()
     assert len(heads(slurm)) == 1 and "Function not implemented" in caplog.text
+
+
+def test_a_folder_with_other_files_is_none_for_a_cluster(
+    slurm: SlurmPrograms, folder: Path
+) -> None:
+    (folder / "logs").mkdir(parents=True)  # what keep_logs leaves is ours
+    (folder / "thesis.tex").write_text("")
+    with Context(Command("up"), info_name="up"):
+        with pytest.raises(ClickException, match=r"other files \(thesis.tex\), and `ray down`"):
+            RayUp(folder)
+        assert {path.name for path in folder.iterdir()} == {"logs", "thesis.tex"}
+        (folder / "thesis.tex").unlink()
+        RayUp(folder).create()
+    assert len(heads(slurm)) == 1
 
 
 def test_a_head_that_changed_is_replaced(slurm: SlurmPrograms, folder: Path) -> None:

@@ -31,9 +31,8 @@ def test_it_keeps_others_out_until_it_is_given_back(
     with cluster_lock(far):
         monkeypatch.setattr(lock, "_HOLD", lock._HOLD.replace("flock -w 10", "flock -w 0"))
         for store in (near, far):
-            with pytest.raises(ClusterError, match="is at work in .* just now"):
-                with cluster_lock(store):
-                    pass
+            with pytest.raises(ClusterError, match="is at work in"), cluster_lock(store):
+                pass
         far.create("demo", with_token=True)
     with cluster_lock(near):
         near.remove(keep_logs=False)
