@@ -66,7 +66,7 @@ end_to_end python -m pytest -q -m "sandbox and not alone" -n 2 --dist loadfile -
 end_to_end python -m pytest -q -m "sandbox and alone" --ignore tests/sandbox "${without_dagster[@]}"
 # The lower bounds of our dependencies, the oldest Ray among them: the fast tests, then a cluster that
 # grows, shrinks and shares hosts.
-oldest=$(bash sandbox/environment.sh oldest '.[dagster]' pytest pytest-xdist hypothesis -c tests/oldest.txt)
+oldest=$(bash sandbox/environment.sh oldest '.[dagster]' pytest pytest-timeout pytest-xdist hypothesis -c tests/oldest.txt)
 "$oldest/bin/python" -m pytest -q -n 2 -m "not sandbox" tests/slurm_provider "${dagster[@]}" \
     --ignore tests/dagster_glue/test_example_project.py
 python -m sandbox up --env "$oldest" # for its users

@@ -14,6 +14,7 @@ from ray.autoscaler.tags import NODE_KIND_HEAD, TAG_RAY_NODE_KIND, TAG_RAY_USER_
 
 from slurm_provider import bootstrap
 from slurm_provider.fleet import lock
+from slurm_provider.fleet.watcher import Watcher
 from slurm_provider.node_provider import SlurmNodeProvider
 from tests.sandbox_fixture import wait_for
 from tests.slurm_provider.fake_slurm.programs import SlurmPrograms
@@ -191,7 +192,10 @@ def test_a_cluster_made_anew_since_it_was_looked_at_gets_no_second_head(
     assert heads(slurm) == ["102"]
 
 
-def test_the_autoscaler_never_ends_its_own_head(slurm: SlurmPrograms, folder: Path) -> None:
+def test_the_autoscaler_never_ends_its_own_head(
+    slurm: SlurmPrograms, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Watcher, "start", lambda _: None)  # it would outlive the test
     up = RayUp(folder)
     up.create()
     section = bootstrap.for_head(up.config)["provider"]
