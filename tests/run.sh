@@ -15,9 +15,9 @@ case $layers in
         ;;
 esac
 
-# End-to-end tests have deadlines, and two busy cores may miss one: what failed runs once more, with
-# nothing beside it, and is named in the output.
-end_to_end() {
+# Tests with real servers have deadlines, and two busy cores may miss one (and Ray 2.52 may lose a
+# process as it starts): what failed runs once more, with nothing beside it, and the output names it.
+with_servers() {
     "$@" && return
     echo "Once more, those that failed:"
     "$@" -n 0 --last-failed --last-failed-no-failures none
@@ -41,7 +41,7 @@ if [ "$layers" != e2e ]; then
     fi
     # Pure functions, Ray's real reconciler, fake Slurm programs; then what starts servers.
     python -m pytest -q -n 2 -m "not sandbox" tests --ignore tests/slurm_provider/transport --ignore tests/dagster_glue
-    python -m pytest -q -n 2 -m "not sandbox" tests/slurm_provider/transport "${dagster[@]}"
+    with_servers python -m pytest -q -n 2 -m "not sandbox" tests/slurm_provider/transport "${dagster[@]}"
 fi
 if [ "$layers" = fast ]; then
     exit
@@ -62,13 +62,13 @@ python -m pytest -q -m sandbox tests/sandbox
 # tracks processes as on most sites where this machine can.
 tracking=$(python -c 'from sandbox import cgroups; print("cgroup" if cgroups.version() else "linuxproc")')
 python -m sandbox up --hosts 7 --proctrack "$tracking"
-end_to_end python -m pytest -q -m "sandbox and not alone" -n 2 --dist loadfile --no-loadscope-reorder --ignore tests/sandbox "${without_dagster[@]}" --durations=15
-end_to_end python -m pytest -q -m "sandbox and alone" --ignore tests/sandbox "${without_dagster[@]}"
+with_servers python -m pytest -q -m "sandbox and not alone" -n 2 --dist loadfile --no-loadscope-reorder --ignore tests/sandbox "${without_dagster[@]}" --durations=15
+with_servers python -m pytest -q -m "sandbox and alone" --ignore tests/sandbox "${without_dagster[@]}"
 # The lower bounds of our dependencies, the oldest Ray among them: the fast tests, then a cluster that
 # grows, shrinks and shares hosts.
 oldest=$(bash sandbox/environment.sh oldest '.[dagster]' pytest pytest-timeout pytest-xdist hypothesis -c tests/oldest.txt)
-"$oldest/bin/python" -m pytest -q -n 2 -m "not sandbox" tests/slurm_provider "${dagster[@]}" \
+with_servers "$oldest/bin/python" -m pytest -q -n 2 -m "not sandbox" tests/slurm_provider "${dagster[@]}" \
     --ignore tests/dagster_glue/test_example_project.py
 python -m sandbox up --env "$oldest" # for its users
-end_to_end "$oldest/bin/python" -m pytest -q -m sandbox tests/e2e/test_growth.py \
+with_servers "$oldest/bin/python" -m pytest -q -m sandbox tests/e2e/test_growth.py \
     tests/e2e/test_shared_hosts.py
