@@ -1,6 +1,6 @@
 """The program that keeps one local Ray runtime: starts it, ends it when nobody uses it any more.
 
-Started by path from :mod:`.local`, so that it imports nothing but the standard library. Processes
+Started by path from :mod:`.local`, so that it imports little but the standard library. Processes
 that use the runtime hold a shared lock on the file ``users``; the kernel drops it when they die,
 however they die. The keeper holds ``keeper`` exclusively for as long as it lives.
 """
@@ -17,7 +17,6 @@ import signal
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from types import FrameType
@@ -135,13 +134,14 @@ def _has_jobs(spec: dict[str, Any]) -> bool | None:
 
 
 def _ask(spec: dict[str, Any], path: str) -> Any:
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    from slurm_provider.loopback_http import opener
+
     with open(spec["token_path"]) as file:
         token = file.read().strip()
     request = urllib.request.Request(
         spec["address"] + path, headers={"Authorization": f"Bearer {token}"}
     )
-    with opener.open(request, timeout=5.0) as answer:
+    with opener().open(request, timeout=5.0) as answer:
         return json.load(answer)
 
 
@@ -175,4 +175,5 @@ def _terminated() -> Iterator[list[int]]:
 
 
 if __name__ == "__main__":
+    sys.path.append(sys.argv[2])  # where slurm_provider is
     sys.exit(main(sys.argv[1]))

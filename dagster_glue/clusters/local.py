@@ -21,6 +21,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from typing import IO, Any
 
+import slurm_provider
 from dagster_glue.clusters import keeper
 from dagster_glue.clusters.base import ClusterGone, JobsConnection
 from slurm_provider.fleet.ledger import Node
@@ -264,7 +265,7 @@ def _launch(
     # A session of its own: what ends this process, or its terminal, must not end the runtime
     # under other users.
     process = subprocess.Popen(
-        [sys.executable, "-S", keeper.__file__, home],
+        [sys.executable, "-S", keeper.__file__, home, _packages()],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -277,6 +278,10 @@ def _launch(
                 f"Ray does not start on this machine; the end of {home}/ray.log:\n{_tail(home)}"
             )
         time.sleep(_POLL_S)
+
+
+def _packages() -> str:
+    return os.path.dirname(os.path.dirname(os.path.abspath(slurm_provider.__file__)))
 
 
 def _free_ports(count: int) -> list[int]:

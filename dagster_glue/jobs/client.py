@@ -17,6 +17,7 @@ from typing import Any
 
 from dagster_glue.clusters.base import JobsConnection
 from dagster_glue.jobs.errors import JobRefused
+from slurm_provider.loopback_http import opener
 
 _TIMEOUT_S = 15.0
 _TRANSFER_TIMEOUT_S = 120.0  # of silence, for packages and logs
@@ -76,8 +77,7 @@ class JobsApi:
 
     def __init__(self, connection: JobsConnection) -> None:
         self._connection = connection
-        # A proxy of the environment is not for addresses that lead through our own tunnel.
-        self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        self._opener = opener()
 
     def ray_version(self) -> str:
         return str(self._json("/api/version")["ray_version"])

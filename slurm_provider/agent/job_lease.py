@@ -17,6 +17,7 @@ from typing import Any
 
 from slurm_provider.agent.files import read_json, write_json
 from slurm_provider.cluster_paths import ClusterPaths
+from slurm_provider.loopback_http import opener
 
 NAME = "running-jobs.json"
 """Of the lease, beside the others."""
@@ -96,7 +97,5 @@ def _asked(url: str, token_path: str) -> Any:
     request = urllib.request.Request(url)
     with contextlib.suppress(FileNotFoundError), open(token_path) as file:
         request.add_header("Authorization", f"Bearer {file.read().strip()}")
-    # A proxy of the environment is not for this host.
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with opener.open(request, timeout=_TIMEOUT_S) as answer:
+    with opener().open(request, timeout=_TIMEOUT_S) as answer:
         return json.load(answer)

@@ -21,6 +21,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from http.cookies import CookieError, SimpleCookie
 
+from slurm_provider.listener import check_owner_async
 from slurm_provider.transport.base import TransportError
 
 COOKIE = "ray-slurm-dashboard"
@@ -212,6 +213,11 @@ async def _pass_on(
     head: bytes, port: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
 ) -> None:
     there, to_there = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        await check_owner_async(to_there.get_extra_info("socket"))
+    except OSError:
+        to_there.close()
+        raise
     to_there.write(head)
     ways = [asyncio.create_task(_copy(reader, to_there)), asyncio.create_task(_copy(there, writer))]
     try:

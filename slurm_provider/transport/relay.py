@@ -1,8 +1,8 @@
-"""Many TCP connections over one pair of pipes; run as a program, the far half of a tunnel.
+"""Many TCP connections over one pair of pipes: the protocol, and the far half of a tunnel.
 
-``python relay.py HOST PORT`` speaks the protocol below on its standard input and output and opens
-one TCP connection to ``HOST:PORT`` for each connection that the near half (:mod:`.tunnel`)
-announces. Standard library only, one file, so that it can be run alone on a compute host.
+The far half (the command ``relay HOST PORT`` of the code archive) speaks the protocol below on its
+standard input and output and opens one TCP connection to ``HOST:PORT``, on its own host, for each
+connection that the near half (:mod:`.tunnel`) announces.
 
 A frame is ``connection id (u32) | kind (u8) | payload length (u32) | payload``, big-endian:
 
@@ -30,6 +30,8 @@ import struct
 import sys
 import threading
 from collections.abc import Callable
+
+from slurm_provider.listener import check_owner_async
 
 GREETING = b"\0ray-slurm-tunnel-1\n"
 WINDOW_BYTES = 1024 * 1024
@@ -273,7 +275,7 @@ async def _relay(host: str, port: int, stdin_fd: int, stdout_fd: int) -> int:
 
     async def connect(connection_id: int) -> None:
         try:
-            reader, writer = await asyncio.open_connection(host, port, limit=2 * FRAME_BYTES)
+            reader, writer = await _open_to_ours(host, port)
         except OSError as error:
             print(f"relay: {host}:{port}: {error}", file=sys.stderr, flush=True)
             mux.reset(connection_id)
@@ -299,20 +301,20 @@ async def _relay(host: str, port: int, stdin_fd: int, stdout_fd: int) -> int:
     return 0
 
 
+async def _open_to_ours(
+    host: str, port: int
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """What comes through the tunnel may hold a token. Raises StrangerListens, an OSError."""
+    reader, writer = await asyncio.open_connection(host, port, limit=2 * FRAME_BYTES)
+    try:
+        await check_owner_async(writer.get_extra_info("socket"))
+    except OSError:
+        writer.transport.abort()
+        raise
+    return reader, writer
+
+
 def _write_all(descriptor: int, data: bytes) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(descriptor, view) :]
-
-
-def _program(arguments: list[str]) -> int:
-    if len(arguments) != 2 or not arguments[1].isdigit():
-        print("usage: relay.py HOST PORT", file=sys.stderr)
-        return 2
-    return relay_main(arguments[0], int(arguments[1]))
-
-
-if __name__ == "__main__":
-    exit_code = _program(sys.argv[1:])
-    sys.stderr.flush()
-    os._exit(exit_code)  # a thread may still be blocked in a read of standard input

@@ -48,6 +48,7 @@ class Tunnel:
         self._process = process
         self._port: int = self._listener.getsockname()[1]
         self._greeted = threading.Event()
+        self._closing = threading.Event()  # set before the port is free for somebody else
         self._over = threading.Event()
         self._failure = ""
         self._serving: Future[tuple[asyncio.AbstractEventLoop, Multiplexer]] = Future()
@@ -61,8 +62,8 @@ class Tunnel:
 
     @property
     def alive(self) -> bool:
-        """False once the relay has ended or the tunnel was closed."""
-        return not self._over.is_set()
+        """False once the relay has ended or the tunnel was closed; before its port is free."""
+        return not self._closing.is_set()
 
     @property
     def stderr_tail(self) -> str:
@@ -86,8 +87,8 @@ class Tunnel:
 
     def close(self) -> None:
         """Close all connections and end the command. Harmless when repeated."""
-        loop, multiplexer = self._serving.result()
-        with contextlib.suppress(RuntimeError):  # the loop has ended already
+        with contextlib.suppress(RuntimeError, OSError):  # the loop has ended, or never started
+            loop, multiplexer = self._serving.result()
             loop.call_soon_threadsafe(multiplexer.stop)
         self._thread.join(_CLOSE_S)
 
@@ -111,7 +112,10 @@ class Tunnel:
             asyncio.run(self._carry_all())
         except (OSError, ValueError, ProtocolError) as error:
             self._failure = str(error)
+            if not self._serving.done():
+                self._serving.set_exception(OSError(self._failure))
         finally:
+            self._closing.set()
             self._listener.close()
             self._end_process()
             self._over.set()
@@ -127,6 +131,7 @@ class Tunnel:
         try:
             await multiplexer.run()
         finally:
+            self._closing.set()
             server.close()
 
     def _read(self, size: int) -> bytes:

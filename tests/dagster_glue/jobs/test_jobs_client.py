@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.server
 import threading
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import pytest
 
@@ -18,6 +19,7 @@ from dagster_glue.jobs.client import (
     NoAnswer,
 )
 from dagster_glue.jobs.errors import JobRefused
+from tests.stranger import listening
 
 
 class Answers(http.server.ThreadingHTTPServer):
@@ -124,3 +126,13 @@ def test_the_log_comes_another_way_from_a_dashboard_that_its_agents_refuse(
     server.others = {**server.others, "/api/jobs/x/logs": (500, b"TimeoutError\n")}
     with pytest.raises(NoAnswer):
         api.log(running)
+
+
+def test_another_user_who_listens_where_the_job_api_was_sees_no_token(tmp_path: Path) -> None:
+    with listening(tmp_path) as stranger:
+        address = f"http://127.0.0.1:{stranger.port}"
+        headers = {"Authorization": "Bearer secret"}
+        api = JobsApi(JobsConnection(address, headers, lambda: None, lambda: True))
+        with pytest.raises(NoAnswer, match="belongs to another user"):
+            api.submit({"entrypoint": "true"})
+        assert stranger.received() == b""

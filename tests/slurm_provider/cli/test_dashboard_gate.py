@@ -9,11 +9,13 @@ import socket
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
 from slurm_provider.cli.dashboard_gate import COOKIE, Gate, Target, parse_request
 from slurm_provider.transport import TransportError
+from tests.stranger import listening
 
 TOKEN = "the-clusters-token"
 
@@ -191,3 +193,14 @@ def test_closing_the_gate_under_a_browser_is_quiet(
 def test_what_is_no_request_is_refused(head: str) -> None:
     with pytest.raises(ValueError):
         parse_request(head.encode())
+
+
+def test_another_user_who_listens_where_the_dashboard_was_sees_no_token(tmp_path: Path) -> None:
+    with (
+        listening(tmp_path) as stranger,
+        contextlib.closing(Gate(lambda: Target(stranger.port, TOKEN))) as gate,
+    ):
+        folder, cookie = opened(gate)
+        with pytest.raises(http.client.HTTPException):
+            ask(gate, f"{folder}api/jobs/", Cookie=cookie)
+        assert stranger.received() == b""

@@ -27,6 +27,7 @@ from slurm_provider.transport import (
 )
 from slurm_provider.transport.ssh import connection as pool
 from tests.slurm_provider.transport.real_sshd import USER, Sshd, eventually, free_port, make_key
+from tests.slurm_provider.transport.test_tunnel import RELAY
 
 SettingsFor = Callable[..., SshSettings]
 Connect = Callable[[SshSettings], SshTransport]
@@ -525,10 +526,9 @@ def test_a_server_without_sftp_is_told(
 
 
 def test_a_tunnel_runs_over_ssh(ssh: SshTransport) -> None:
-    relay = Path(__file__).parents[3] / "slurm_provider" / "transport" / "relay.py"
     with socket.create_server(("127.0.0.1", 0)) as target:
         port = str(target.getsockname()[1])
-        process = ssh.popen([sys.executable, str(relay), "127.0.0.1", port])
+        process = ssh.popen([*RELAY, "127.0.0.1", port])
         with Tunnel(process) as tunnel:
             tunnel.wait_ready(20)
             client = socket.create_connection(("127.0.0.1", tunnel.port))

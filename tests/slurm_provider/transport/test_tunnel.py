@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import shlex
 import signal
 import socket
 import sys
@@ -19,8 +20,12 @@ import pytest
 from slurm_provider.transport import ConnectFailed, LocalTransport, Process, TransportError, Tunnel
 from slurm_provider.transport.relay import WINDOW_BYTES
 from tests.slurm_provider.transport.real_sshd import eventually, free_port
+from tests.stranger import Stranger, listening
 
-RELAY = Path(__file__).parents[3] / "slurm_provider" / "transport" / "relay.py"
+_ROOT = Path(__file__).parents[3]
+_PATH = f"import sys; sys.path.insert(0, {str(_ROOT)!r})"
+_MAIN = "from slurm_provider.agent.main import main; sys.exit(main(sys.argv[1:]))"
+RELAY = [sys.executable, "-c", f"{_PATH}; {_MAIN}", "relay"]
 
 
 class Server:
@@ -76,11 +81,17 @@ def serve() -> Iterator[Callable[[Callable[[socket.socket], None]], Server]]:
 
 
 @pytest.fixture
+def stranger(tmp_path: Path) -> Iterator[Stranger]:
+    with listening(tmp_path) as found:
+        yield found
+
+
+@pytest.fixture
 def open_tunnel() -> Iterator[Callable[..., tuple[Tunnel, Process]]]:
     opened: list[tuple[Tunnel, Process]] = []
 
     def start(port: int, *, before: str = "") -> tuple[Tunnel, Process]:
-        command = f"{before} exec {sys.executable} -S {RELAY} 127.0.0.1 {port}"
+        command = f"{before} exec {shlex.join(RELAY)} 127.0.0.1 {port}"
         process = LocalTransport().popen(["sh", "-c", command])
         opened.append((Tunnel(process), process))
         return opened[-1]
@@ -328,6 +339,30 @@ def test_a_taken_port_is_told() -> None:
             assert process.wait(10) == 0
 
 
-def test_the_relay_tells_how_to_use_it() -> None:
-    done = LocalTransport().run([sys.executable, str(RELAY), "host", "x"], timeout_s=10)
-    assert (done.returncode, done.stderr) == (2, "usage: relay.py HOST PORT\n")
+def test_a_port_that_another_user_listens_on_gets_nothing(
+    open_tunnel: Callable[..., tuple[Tunnel, Process]], stranger: Stranger
+) -> None:
+    tunnel, process = open_tunnel(stranger.port)
+    with socket.create_connection(("127.0.0.1", tunnel.port)) as client:
+        client.sendall(b"Authorization: Bearer secret")
+        assert client.recv(100) == b""
+    eventually(lambda: f"port {stranger.port} on" in process.stderr_tail, 10)
+    assert f"belongs to another user (uid {stranger.uid})" in process.stderr_tail
+    assert stranger.received() == b""
+
+
+def test_a_tunnel_is_over_before_its_port_is_free() -> None:
+    """With a command that lingers after the relay's end, as srun does."""
+    process = LocalTransport().popen(["sh", "-c", "exec >&-; sleep 60"])
+    tunnel = Tunnel(process)
+    eventually(lambda: can_be_listened_on(tunnel.port), 10)
+    assert not tunnel.alive
+    tunnel.close()
+
+
+def can_be_listened_on(port: int) -> bool:
+    try:
+        socket.create_server(("127.0.0.1", port)).close()
+    except OSError:
+        return False
+    return True
