@@ -31,7 +31,7 @@ def main(folder: str, name: str, count: int) -> dict[str, float]:
         "head_placement": "edge",  # this cluster has no head in Slurm's queue
     }
     cluster = Cluster(section, name)
-    cluster.store.create(name, with_token=False)
+    cluster.store.create(name)
     provider = SlurmNodeProvider(section, name, cluster)
     tags = {TAG_RAY_NODE_KIND: NODE_KIND_WORKER, TAG_RAY_USER_NODE_TYPE: "cpu"}
     with patch.object(ClusterStore, "node_script", f"{folder}/sleep.sh"):

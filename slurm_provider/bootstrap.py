@@ -175,6 +175,8 @@ def autoscaler_env(provider: ProviderConfig) -> dict[str, str]:
         # One call to the provider, and so one sbatch, for all nodes of a type.
         "AUTOSCALER_MAX_LAUNCH_BATCH": "1000",
         "AUTOSCALER_MAX_CONCURRENT_LAUNCHES": "1000",
+        # Without its dashboard the start of Ray fails, and a slow host needs more than Ray's 60 s.
+        "RAY_DASHBOARD_STARTUP_TIMEOUT_S": "300",
         # Ray fails a job whose driver waits 15 min for a worker: shorter than many queues.
         "RAY_JOB_START_TIMEOUT_SECONDS": month_s,
     }

@@ -7,7 +7,13 @@ rename, so a reader sees the old or the new content, never half of it.
 
 from __future__ import annotations
 
+import secrets
 from posixpath import basename, join
+
+
+def new_token() -> str:
+    """A token for Ray's authentication: 256 random bits."""
+    return secrets.token_hex(32)
 
 
 class ClusterPaths:

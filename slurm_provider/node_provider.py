@@ -197,7 +197,9 @@ class SlurmNodeProvider(NodeProvider):  # type: ignore[misc]  # Ray ships no typ
         cluster, store = self._cluster, self._cluster.store
         self._check_launch()
         with sole_launch(cluster):
-            store.create(cluster.name, with_token=cluster.config.auth == "token")
+            store.create(cluster.name)
+            if cluster.config.auth == "token":
+                store.renew_token()
             store.forget_head()
             cluster.forget()
             code = store.install_code()

@@ -14,10 +14,10 @@ import fcntl
 import importlib.metadata
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from slurm_provider.agent.ray_start import option_value, to_argv
+from slurm_provider.agent.ray_start import option_value
 from slurm_provider.agent.scratch import make_parent
 from slurm_provider.requirements import version_tuple
 
@@ -32,11 +32,6 @@ def is_installed() -> bool:
     except importlib.metadata.PackageNotFoundError:
         return False  # `ray` is a program of another interpreter
     return version_tuple(version) < _FIRST_WITH_WORKERS_FOLDERS
-
-
-def start_argv(code: str, options: Mapping[str, str | None]) -> list[str]:
-    """Command line that runs `start_worker`; ``code`` is the archive of this project's code."""
-    return [sys.executable, code, "start-worker", *to_argv(options)]
 
 
 def start_worker(arguments: Sequence[str]) -> int:

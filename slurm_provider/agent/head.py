@@ -25,9 +25,10 @@ from slurm_provider.agent.files import (
 from slurm_provider.agent.job_lease import NAME as JOB_LEASE
 from slurm_provider.agent.job_lease import JobLease, jobs_run
 from slurm_provider.agent.leases import LeaseWatch, read_leases
-from slurm_provider.agent.node import Node, RayRuntime
-from slurm_provider.agent.ray_start import gcs_port, head_options, metrics_port
+from slurm_provider.agent.node import STARTS, Node, RayRuntime
+from slurm_provider.agent.ray_start import head_options, metrics_env
 from slurm_provider.agent.worker_jobs import WorkerJobs
+from slurm_provider.cluster_paths import new_token
 
 _FAST_POLL_S = 0.05  # while `ray up` is at work; a listing of one folder
 _SLOW_POLL_S = 0.5
@@ -66,6 +67,7 @@ class Head:
         self._unanswered = False
         self._published = False
         self._starts = 0
+        self._tries = 0  # of the present request
         self._restarts: list[float] = []
         self._seen: set[str] = set()
         timeout_s = node.spec.values.get("unleased_timeout_s")
@@ -78,11 +80,9 @@ class Head:
     def run(self) -> int:
         node = self._node
         os.makedirs(self._requests, mode=0o700, exist_ok=True)
-        plan = node.prepare(None)
-        self._write_options()
-        node.env["AUTOSCALER_METRIC_PORT"] = str(metrics_port(plan))
+        node.prepare(None)
         node.env["RAY_SLURM_CONFIG"] = node.spec.values["bootstrap_config"]
-        node.write_shell(f"{plan.address}:{gcs_port(plan, self._starts)}")
+        self._prepare_start()
         node.report(state="ready")
         fast_until = time.monotonic() + _FAST_FOR_S
         next_heartbeat = next_log_check = 0.0
@@ -209,16 +209,25 @@ class Head:
         self._stop()
         self._request = Request(path, values["command"], values["env"])
         self._unanswered = True
+        self._tries = 0
         self._start()
         return True
 
-    def _write_options(self) -> None:
-        """What the ``ray start`` of the user's command adds (see shim.py)."""
-        assert self._node.plan is not None
-        write_json(
-            os.path.join(self._paths.node(self._node.spec.node_id), "ray-options.json"),
-            head_options(self._node.plan, self._starts),
-        )
+    def _prepare_start(self) -> None:
+        """While no Ray runs, this agent holds the ports of the next one: programs here are told its
+        address already, and would show the token to whoever listens there."""
+        node = self._node
+        ports = node.reserve_ports()
+        assert node.plan is not None
+        # What the `ray start` of the user's command adds (see shim.py). Without room on the shared
+        # file system it fails, too, and says so.
+        with contextlib.suppress(OSError) if self._starts else contextlib.nullcontext():
+            write_json(
+                os.path.join(self._paths.node(node.spec.node_id), "ray-options.json"),
+                head_options(node.plan, ports),
+            )
+        node.env.update(metrics_env(ports, node.env))
+        node.write_shell(f"{node.plan.address}:{ports.gcs}")
 
     def _start(self) -> None:
         assert self._request is not None
@@ -230,11 +239,10 @@ class Head:
         temp_dir = self._node.plan.temp_dir
         with contextlib.suppress(FileNotFoundError):
             os.unlink(os.path.join(temp_dir, "ray_current_cluster"))
-        if self._starts:
-            with contextlib.suppress(OSError):  # without room `ray start` fails, too, and says so
-                self._write_options()
         self._starts += 1
+        self._tries += 1
         self._published = False
+        self._node.hand_over_ports()
         self._runtime = RayRuntime(["bash", "-c", self._request.command], env, temp_dir)
 
     def _follow(self) -> None:
@@ -248,13 +256,17 @@ class Head:
             self._workers.learn()
         if code is None:
             return
+        may_start_again = self._runtime.may_start_again
+        self._stop()
         if self._unanswered:
-            self._runtime = None
-            self._answer(code, f"exit code {code}, see {self._log}")
+            if may_start_again and self._tries < STARTS:
+                print("[agent] `ray start` failed: starting it again", flush=True)
+                self._start()
+            else:
+                self._answer(code, f"exit code {code}, see {self._log}")
             return
         now = time.monotonic()
         self._restarts = [t for t in self._restarts if now - t < _RESTART_WINDOW_S]
-        self._stop()
         if len(self._restarts) >= _RESTARTS:
             print("[agent] Ray keeps ending; run `ray up` again to restart it", flush=True)
             self._node.told.forget(self._paths.head)
@@ -304,7 +316,19 @@ class Head:
         if self._runtime is not None:
             self._node.stop_ray()
             self._runtime = None
+            self._renew_token()
+            self._prepare_start()
             self._node.report(state="ready")
+
+    def _renew_token(self) -> None:
+        """The ports of the Ray that has ended are free, and what still looks for it there shows its
+        token to whoever took them: to the next Ray it is worth nothing."""
+        if self._node.spec.values["auth"] != "token":
+            return
+        try:
+            write_text(self._paths.token, new_token())
+        except OSError as error:
+            print(f"[agent] the token stays as it is: {error.strerror or error}", flush=True)
 
     def _leave(self, reason: str) -> int:
         if os.path.isdir(self._paths.root):  # or else the answer would make it anew

@@ -18,7 +18,7 @@ def main(arguments: Sequence[str]) -> int:
 
         return start(rest)
     if command == "start-worker":
-        from slurm_provider.agent.earlier_ray import start_worker
+        from slurm_provider.agent.shim import start_worker
 
         return start_worker(rest)
     if command == "stop":

@@ -28,9 +28,9 @@ from slurm_provider.agent.hetjob import VARIABLE, own_component
 from slurm_provider.agent.kept_logs import LogKeeper
 from slurm_provider.agent.memory_kills import memory_kills
 from slurm_provider.agent.network import node_address
-from slurm_provider.agent.ports import PortRange, claim_block
+from slurm_provider.agent.ports import NoFreePorts, PortBlock, PortRange, ServicePorts, claim_block
 from slurm_provider.agent.processes import become_subreaper, end_descendants
-from slurm_provider.agent.ray_start import NodePlan
+from slurm_provider.agent.ray_start import METRICS, NodePlan
 from slurm_provider.agent.scratch import make_scratch, remove_scratch
 from slurm_provider.agent.unfailing import Told
 from slurm_provider.cluster_paths import ClusterPaths
@@ -38,6 +38,12 @@ from slurm_provider.cluster_paths import ClusterPaths
 # Below Slurm's KillWait (30 s by default, often less): after it Slurm kills what is left.
 STOP_GRACE_S = 3.0
 _STARTED = "Ray runtime started."
+STARTS = 3
+"""So often `ray start` is tried where it fails: a second start is warm and has other ports."""
+_START_FAILED = 1  # Ray's exit code for it; 2 is a wrong option
+# A shared file system may give no answer for a moment.
+_TOKEN_TRIES = 5
+_TOKEN_PAUSE_S = 1.0
 _PRIVATE = ("RAY_OVERRIDE_", "RAY_ADDRESS", "RAY_AUTH_", "RAY_CLOUD_", "RAY_NODE_TYPE_NAME",
             VARIABLE)  # fmt: skip
 
@@ -107,6 +113,11 @@ class RayRuntime:
             self._echo.join(timeout=1)
         return code
 
+    @property
+    def may_start_again(self) -> bool:
+        """Whether it ended before Ray ran, by what may be over at a second start."""
+        return not self.started.is_set() and self.exit_code() == _START_FAILED
+
     def _read(self) -> None:
         assert self._process.stdout is not None
         for line in self._process.stdout:
@@ -169,9 +180,6 @@ class Node:
             cpus=given.get("CPU", allocation.cpus),
             gpus=given.get("GPU", allocation.gpus),
         )
-        low, high = values["ports"]
-        # Kept by the object: releasing the guards would release the claim.
-        self._block = claim_block(PortRange(low, high), allocation.cpus, seed=self.spec.node_id)
         self.scratch = make_scratch(self.spec.node_id, values.get("temp_dir"), os.environ)
         claim(self.scratch)
         remove_abandoned(os.path.dirname(self.scratch))
@@ -179,8 +187,7 @@ class Node:
             allocation=allocation,
             node_type=values["node_type"],
             address=node_address(values.get("network"), head_address),
-            service_ports=self._block.services,
-            worker_ports=self._block.workers,
+            worker_ports=[],
             temp_dir=self.scratch,
             shm_free_mb=_shm_free_mb(),
             custom_resources=values.get("custom_resources", {}),
@@ -190,6 +197,7 @@ class Node:
             object_store_memory_mb=values.get("object_store_memory_mb"),
             extra=values.get("ray_start_options", {}),
         )
+        self.claim_ports()
         self.env = self._environment()
         self.report(
             state="starting", address=self.plan.address, granted_cpus=granted_cpus,
@@ -197,6 +205,29 @@ class Node:
             temp_dir=self.scratch,
         )  # fmt: skip
         return self.plan
+
+    def claim_ports(self) -> None:
+        """Raises NoFreePorts."""
+        assert self.plan is not None
+        low, high = self.spec.values["ports"]
+        # Kept by the object: releasing the guards would release the claim.
+        self._block: PortBlock = claim_block(PortRange(low, high), self.plan.allocation.cpus)
+        self.plan = replace(self.plan, worker_ports=self._block.workers)
+
+    def reserve_ports(self) -> ServicePorts:
+        """For the next start of Ray; nobody else gets them before :meth:`hand_over_ports`.
+
+        Raises NoFreePorts.
+        """
+        try:
+            return self._block.reserve()
+        except NoFreePorts:  # somebody has taken them one by one
+            self._block.release()
+            self.claim_ports()
+            return self._block.reserve()
+
+    def hand_over_ports(self) -> None:
+        self._block.hand_over()
 
     def run_commands(self, commands: Sequence[str], what: str) -> None:
         """Run the user's shell lines one after the other; raises NodeError on the first failure."""
@@ -260,7 +291,6 @@ class Node:
 
     def _environment(self) -> dict[str, str]:
         env = {k: v for k, v in os.environ.items() if not k.startswith(_PRIVATE)}
-        token = self.paths.token
         code = self.spec.values["code"]
         real_ray = shutil.which("ray")
         if real_ray is None:
@@ -272,11 +302,11 @@ class Node:
         env.update(
             RAY_CLOUD_INSTANCE_ID=self.spec.node_id,
             RAY_NODE_TYPE_NAME=self.spec.values["node_type"],
-            RAY_AUTH_MODE="token" if os.path.exists(token) else "disabled",
-            RAY_AUTH_TOKEN_PATH=token,
+            **self._authentication(),
             # Ray would drain for 30 s on SIGTERM, longer than most sites' KillWait; a node that
             # is ended on purpose is drained before.
             RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S="0",
+            **{METRICS: "false"},
             RAY_SLURM_PYTHON=sys.executable,
             RAY_SLURM_CODE=code,
             RAY_SLURM_RAY=real_ray,
@@ -286,6 +316,28 @@ class Node:
         )
         env.update(self.spec.values.get("env", {}))
         return env
+
+
+    def _authentication(self) -> dict[str, str]:
+        """Raises NodeError: without its token, Ray would let everybody in or nobody."""
+        mode = self.spec.values["auth"]
+        if mode == "disabled":
+            return {"RAY_AUTH_MODE": mode}
+        problem = ""
+        for attempt in range(_TOKEN_TRIES):
+            if attempt:
+                time.sleep(_TOKEN_PAUSE_S)
+            try:
+                with open(self.paths.token, encoding="ascii") as file:
+                    if file.read().strip():
+                        return {"RAY_AUTH_MODE": mode, "RAY_AUTH_TOKEN_PATH": self.paths.token}
+                problem = "it is empty"
+            except (OSError, ValueError) as error:
+                problem = getattr(error, "strerror", None) or str(error)
+        raise NodeError(
+            f"Ray is not started without authentication: {self.paths.token} cannot be read on "
+            f"{socket.gethostname()} ({problem}). `ray up` makes a new token for a new head"
+        )
 
 
 def _keep_logs(scratch: str, spec: Spec) -> None:

@@ -10,7 +10,13 @@ from datetime import datetime, timezone
 from os.path import basename
 
 from slurm_provider.agent.allocation import Allocation, accelerator_type, ray_memory
+from slurm_provider.agent.ports import ServicePorts
 
+_HEAD_ONLY = ("port", "ray-client-server-port", "include-dashboard", "dashboard-port",
+              "dashboard-host")  # fmt: skip
+METRICS = "RAY_enable_metrics_collection"
+"""Ray's switch for the metrics of its nodes, which any user of the host can read."""
+_NO_PORT = 65536  # Ray takes its default for what is no number
 _BOOTSTRAP_CONFIG = "ray_bootstrap_config.yaml"
 
 
@@ -21,7 +27,6 @@ class NodePlan:
     allocation: Allocation
     node_type: str
     address: str  # this host's, for the cluster
-    service_ports: Sequence[int]
     worker_ports: Sequence[int]
     temp_dir: str
     shm_free_mb: int | None
@@ -33,37 +38,40 @@ class NodePlan:
     extra: Mapping[str, str | None] = field(default_factory=dict)  # provider.ray_start_options
 
 
-def head_options(plan: NodePlan, start: int) -> dict[str, str | None]:
-    """Options of ``ray start --head``; None marks a flag without value.
-
-    ``start`` counts the node's starts of Ray, see ``_changing_port``.
-    """
-    ports = plan.service_ports
+def head_options(plan: NodePlan, ports: ServicePorts) -> dict[str, str | None]:
+    """Options of ``ray start --head``; None marks a flag without value."""
     return {
-        **_common_options(plan, start),
-        "--port": str(gcs_port(plan, start)),
-        "--ray-client-server-port": str(ports[7]),
-        "--dashboard-port": str(ports[8]),
+        **_common_options(plan, ports),
+        "--port": str(ports.gcs),
+        "--ray-client-server-port": str(ports.client_server),
+        # Said outright, it lets a taken port fail the start; Ray would go on without a dashboard,
+        # and clients would talk to whoever took the port.
+        "--include-dashboard": "true",
+        "--dashboard-port": str(ports.dashboard),
         "--dashboard-host": "127.0.0.1",  # reached by tunnel; the token travels in clear
         **{f"--{key}": value for key, value in plan.extra.items()},
     }
 
 
-def worker_options(plan: NodePlan, gcs_address: str, start: int) -> dict[str, str | None]:
-    """Options of a worker's ``ray start``; ``start`` as of ``head_options``."""
-    head_only = ("port", "ray-client-server-port", "dashboard-port", "dashboard-host")
-    extra = {f"--{k}": v for k, v in plan.extra.items() if k not in head_only}
-    return {"--address": gcs_address, **_common_options(plan, start), **extra}
+def worker_options(
+    plan: NodePlan, ports: ServicePorts, gcs_address: str
+) -> dict[str, str | None]:
+    """Options of a worker's ``ray start``."""
+    extra = {f"--{k}": v for k, v in plan.extra.items() if k not in _HEAD_ONLY}
+    return {"--address": gcs_address, **_common_options(plan, ports), **extra}
 
 
-def gcs_port(plan: NodePlan, start: int) -> int:
-    """Of the address of Ray's ``start`` on a head, which workers and programs connect to."""
-    return _changing_port(plan, (6, 10, 11), start)
+def metrics_env(ports: ServicePorts, env: Mapping[str, str]) -> dict[str, str]:
+    """Where the autoscaler and the dashboard show their own metrics; ``env`` is the node's.
 
-
-def metrics_port(plan: NodePlan) -> int:
-    """Port of the autoscaler's own metrics (44217 on every cluster unless told otherwise)."""
-    return plan.service_ports[9]
+    Ray listens for whoever asks, on all interfaces. Unless the user's environment turns metrics on,
+    the port is one that cannot be: Ray logs that once and goes on.
+    """
+    is_on = env.get(METRICS, "").lower() in ("1", "true")
+    return {
+        "AUTOSCALER_METRIC_PORT": str(ports.autoscaler_metrics if is_on else _NO_PORT),
+        "DASHBOARD_METRIC_PORT": str(ports.dashboard_metrics if is_on else _NO_PORT),
+    }
 
 
 def merge(given: Sequence[str], options: Mapping[str, str | None], config_path: str) -> list[str]:
@@ -115,18 +123,8 @@ def node_labels(plan: NodePlan) -> dict[str, str]:
     return {key: value for key, value in {**ours, **plan.labels}.items() if value}
 
 
-def _changing_port(plan: NodePlan, choice: Sequence[int], start: int) -> int:
-    """Another one for each start of Ray on this node.
-
-    A program that was connected to the one before would find the port again, take the new Ray for
-    the old one and disturb it, as both count their jobs from one. Without it, it gives up within a
-    minute.
-    """
-    return plan.service_ports[choice[start % len(choice)]]
-
-
-def _common_options(plan: NodePlan, start: int) -> dict[str, str | None]:
-    allocation, ports = plan.allocation, plan.service_ports
+def _common_options(plan: NodePlan, ports: ServicePorts) -> dict[str, str | None]:
+    allocation = plan.allocation
     resources = dict(plan.custom_resources)
     accelerator = accelerator_type(plan.gpu_type)
     if accelerator and allocation.gpus:
@@ -141,12 +139,12 @@ def _common_options(plan: NodePlan, start: int) -> dict[str, str | None]:
         "--resources": json.dumps(resources),
         "--labels": ",".join(f"{k}={v}" for k, v in node_labels(plan).items()),
         "--temp-dir": plan.temp_dir,
-        "--node-manager-port": str(_changing_port(plan, (0, 12, 13), start)),
-        "--object-manager-port": str(ports[1]),
-        "--runtime-env-agent-port": str(ports[2]),
-        "--dashboard-agent-grpc-port": str(ports[3]),
-        "--dashboard-agent-listen-port": str(ports[4]),
-        "--metrics-export-port": str(ports[5]),
+        "--node-manager-port": str(ports.node_manager),
+        "--object-manager-port": str(ports.object_manager),
+        "--runtime-env-agent-port": str(ports.runtime_env_agent),
+        "--dashboard-agent-grpc-port": str(ports.dashboard_agent_grpc),
+        "--dashboard-agent-listen-port": str(ports.dashboard_agent_http),
+        "--metrics-export-port": str(ports.metrics_export),
         "--worker-port-list": ",".join(str(port) for port in plan.worker_ports),
     }
     memory, store = ray_memory(allocation.memory_mb, plan.shm_free_mb)

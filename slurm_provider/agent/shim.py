@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Sequence
 
-from slurm_provider.agent import ray_cli
+from slurm_provider.agent import earlier_ray, ray_cli
 from slurm_provider.agent.files import read_json, write_json
 from slurm_provider.agent.network import NetworkError, own_address
 from slurm_provider.agent.processes import is_alive
@@ -58,6 +58,14 @@ def start(arguments: Sequence[str]) -> int:
         },
     )
     return ray_cli.run(os.environ["RAY_SLURM_RAY"], ["start", *merged], folder)
+
+
+def start_worker(arguments: Sequence[str]) -> int:
+    """``ray start ARGUMENTS`` of a worker's agent."""
+    if earlier_ray.is_installed():
+        return earlier_ray.start_worker(arguments)
+    folder = os.environ["RAY_SLURM_NODE"]
+    return ray_cli.run(os.environ["RAY_SLURM_RAY"], ["start", *arguments], folder)
 
 
 def stop() -> int:

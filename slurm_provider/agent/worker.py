@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import shutil
 import signal
@@ -16,7 +15,7 @@ from slurm_provider.agent.abandoned import OWNER
 from slurm_provider.agent.files import is_closing, read_json
 from slurm_provider.agent.job_end import JobEnd, ask_end, drain_reason
 from slurm_provider.agent.mounts import place_mounts
-from slurm_provider.agent.node import Node, NodeError, RayRuntime
+from slurm_provider.agent.node import STARTS, Node, NodeError, RayRuntime
 from slurm_provider.agent.processes import find_descendant, is_alive
 from slurm_provider.agent.ray_start import to_argv, worker_options
 
@@ -37,27 +36,37 @@ def run_worker(node: Node) -> int:
     node.run_commands(spec.get("initialization_commands", []), "initialization command")
     place_mounts(spec.get("file_mounts", []))
     node.run_commands(spec.get("setup_commands", []), "setup command")
-    for start in itertools.count():
-        node.write_shell(head["gcs_address"])
-        node.env["RAY_ADDRESS"] = head["gcs_address"]
-        options = worker_options(plan, head["gcs_address"], start)
-        if earlier_ray.is_installed():
-            argv = earlier_ray.start_argv(node.env["RAY_SLURM_CODE"], options)
-            node.session_link = earlier_ray.SessionLink(head["temp_dir"], plan.temp_dir)
-        else:
-            argv = [node.env["RAY_SLURM_RAY"], "start", *to_argv(options)]
-        runtime = RayRuntime(argv, node.env, plan.temp_dir)
+    starts = 0
+    while True:
+        starts += 1
+        runtime = _start(node, head)
         outcome = _follow(node, runtime, head)
-        if outcome != "head changed":
+        if outcome != "head changed" and not (runtime.may_start_again and starts < STARTS):
             node.leave(outcome, 0 if outcome in _CLEAN else 1)
             return 0 if outcome in _CLEAN else 1
         node.stop_ray()
         if node.session_link:
             node.session_link.remove()
         _empty(plan.temp_dir)
-        head = _wait_for_head(node, _REJOIN_WAIT_S, newer_than=head["generation"])
-        print(f"[agent] joining the new head at {head['gcs_address']}", flush=True)
-    raise AssertionError("unreachable")
+        if outcome == "head changed":
+            starts = 0
+            head = _wait_for_head(node, _REJOIN_WAIT_S, newer_than=head["generation"])
+            print(f"[agent] joining the new head at {head['gcs_address']}", flush=True)
+        else:
+            print(f"[agent] {outcome}: starting Ray again", flush=True)
+
+
+def _start(node: Node, head: dict[str, Any]) -> RayRuntime:
+    ports = node.reserve_ports()
+    assert node.plan is not None
+    node.write_shell(head["gcs_address"])
+    node.env["RAY_ADDRESS"] = head["gcs_address"]
+    if earlier_ray.is_installed():
+        node.session_link = earlier_ray.SessionLink(head["temp_dir"], node.plan.temp_dir)
+    options = worker_options(node.plan, ports, head["gcs_address"])
+    argv = [sys.executable, node.env["RAY_SLURM_CODE"], "start-worker", *to_argv(options)]
+    node.hand_over_ports()
+    return RayRuntime(argv, node.env, node.plan.temp_dir)
 
 
 _CLEAN = (

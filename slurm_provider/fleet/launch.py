@@ -74,6 +74,7 @@ def node_spec(
         "labels": dict(request.labels),
         "gpu_type": request.gpu_type,
         "env": {**config.env, **(head_env if is_head else {})},
+        "auth": config.auth,
         "ports": list(config.port_range),
         "network": config.network,
         "temp_dir": config.temp_dir,

@@ -5,14 +5,13 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import secrets
 import zipfile
 from collections.abc import Mapping
 from functools import lru_cache
 from importlib import resources
 from typing import Any
 
-from slurm_provider.cluster_paths import ClusterPaths
+from slurm_provider.cluster_paths import ClusterPaths, new_token
 from slurm_provider.errors import ClusterError, ConfigError
 from slurm_provider.fleet.identity import new_cluster_uuid
 from slurm_provider.transport import Transport
@@ -51,18 +50,21 @@ class ClusterStore:
                 "`ray down` removes the cluster's folder; name one that does not exist yet"
             )
 
-    def create(self, cluster_name: str, *, with_token: bool) -> str:
-        """Make the directory (0700), the uuid and the token; existing ones are kept."""
+    def create(self, cluster_name: str) -> str:
+        """Make the directory (0700) and the uuid; existing ones are kept."""
         existing = self.uuid()
         for folder in ("", self.paths.launches, self.paths.nodes, self.paths.logs):
             self.transport.make_dir(folder or self.paths.root, mode=0o700)
-        if with_token and self.token() is None:
-            self.transport.write_file(self.paths.token, secrets.token_hex(32).encode(), mode=0o600)
         if existing is not None:
             return existing
         uuid = new_cluster_uuid()
         self._write_json(self.paths.identity, {"uuid": uuid, "name": cluster_name})
         return uuid
+
+    def renew_token(self) -> None:
+        """For a new head. Who listens on the ports of a lost one, where its workers still look for
+        it and show their token, gains nothing by that."""
+        self.transport.write_file(self.paths.token, new_token().encode(), mode=0o600)
 
     def token(self) -> str | None:
         try:

@@ -298,6 +298,7 @@ def test_rays_limits_are_read_by_this_ray() -> None:
     sources = "".join(
         (folder / name).read_text()
         for name in (
+            "_private/ray_constants.py",
             "autoscaler/_private/constants.py",
             "autoscaler/v2/instance_manager/config.py",
             "dashboard/consts.py",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,11 +13,13 @@ from hypothesis import strategies as st
 
 from slurm_provider.agent.allocation import MB, Allocation
 from slurm_provider.agent.node import RayRuntime
+from slurm_provider.agent.ports import ServicePorts
 from slurm_provider.agent.ray_start import (
+    METRICS,
     NodePlan,
     head_options,
     merge,
-    metrics_port,
+    metrics_env,
     node_labels,
     option_value,
     to_argv,
@@ -29,16 +32,16 @@ PLAN = NodePlan(
     allocation=ALLOCATION,
     node_type="cpu",
     address="10.0.0.1",
-    service_ports=range(20001, 20015),
     worker_ports=[20015, 20016],
     temp_dir="/tmp/rs-0/abc-0",
     shm_free_mb=64_000,
 )
+PORTS = ServicePorts(*range(20001, 20012))
 CONFIG = "/shared/nodes/abc-0/bootstrap.json"
 
 
 def test_a_node_reports_its_share_and_uses_its_own_ports() -> None:
-    options = worker_options(PLAN, "10.0.0.9:20007", 0)
+    options = worker_options(PLAN, PORTS, "10.0.0.9:20007")
     assert options["--address"] == "10.0.0.9:20007"
     assert options["--num-cpus"] == "4"
     assert options["--num-gpus"] == "0"
@@ -49,64 +52,60 @@ def test_a_node_reports_its_share_and_uses_its_own_ports() -> None:
 
 
 def test_no_two_services_share_a_port() -> None:
-    options = head_options(PLAN, 0)
+    options = head_options(PLAN, PORTS)
     ports = [v for k, v in options.items() if k.endswith("port") and v is not None]
-    ports += [str(metrics_port(PLAN))]
-    assert len(ports) == 10
-    assert len(set(ports)) == len(ports)
+    assert len(ports) == 9
+    assert len({*ports, *metrics_env(PORTS, {METRICS: "1"}).values()}) == 11
+
+
+@pytest.mark.parametrize("value", [None, "0", "false"])
+def test_without_metrics_no_port_is_opened_for_them(value: str | None) -> None:
+    env = {} if value is None else {METRICS: value}
+    for port in metrics_env(PORTS, env).values():
+        with socket.socket() as server, pytest.raises(OverflowError):
+            server.bind(("127.0.0.1", int(port)))
 
 
 def test_every_option_is_one_of_rays() -> None:
     from ray.scripts.scripts import start
 
     known = {name for parameter in start.params for name in parameter.opts}
-    assert head_options(PLAN, 0).keys() | worker_options(PLAN, "x:1", 0).keys() <= known
-
-
-def test_no_program_of_an_earlier_start_finds_the_gcs_or_a_raylet_again() -> None:
-    changing = ("--port", "--node-manager-port")
-    first, second, third, fourth = (head_options(PLAN, start) for start in range(4))
-    found = [options[key] for options in (first, second, third) for key in changing]
-    rest = {key: value for key, value in first.items() if key not in changing}
-    assert len(set(found)) == 6 and not set(found) & set(rest.values())
-    assert first == fourth == {**second, **{key: first[key] for key in changing}}
-    workers = [worker_options(PLAN, "x:1", start)["--node-manager-port"] for start in range(3)]
-    assert len(set(workers)) == 3
+    assert head_options(PLAN, PORTS).keys() | worker_options(PLAN, PORTS, "x:1").keys() <= known
 
 
 def test_a_worker_has_no_option_of_the_head_not_even_a_users() -> None:
-    extra = {"dashboard-host": "0.0.0.0", "dashboard-port": "1", "port": "2",
-             "ray-client-server-port": "3", "num-cpus": "7"}  # fmt: skip
-    options = worker_options(replace(PLAN, extra=extra), "10.0.0.9:20007", 0)
+    extra = {"dashboard-host": "0.0.0.0", "dashboard-port": "1", "include-dashboard": "false",
+             "port": "2", "ray-client-server-port": "3", "num-cpus": "7"}  # fmt: skip
+    options = worker_options(replace(PLAN, extra=extra), PORTS, "10.0.0.9:20007")
     head_only = {"--head", "--port", "--ray-client-server-port", "--dashboard-host",
-                 "--dashboard-port", "--autoscaling-config"}  # fmt: skip
+                 "--dashboard-port", "--include-dashboard", "--autoscaling-config"}  # fmt: skip
     assert not head_only & options.keys()
     assert options["--num-cpus"] == "7"
 
 
 def test_the_dashboard_is_on_loopback_unless_the_user_says_otherwise() -> None:
-    assert head_options(PLAN, 0)["--dashboard-host"] == "127.0.0.1"
+    assert head_options(PLAN, PORTS)["--dashboard-host"] == "127.0.0.1"
     opened = replace(PLAN, extra={"dashboard-host": "0.0.0.0"})
-    assert head_options(opened, 0)["--dashboard-host"] == "0.0.0.0"
+    assert head_options(opened, PORTS)["--dashboard-host"] == "0.0.0.0"
 
 
 def test_the_users_own_figures_win() -> None:
     plan = replace(PLAN, memory_bytes=123, object_store_memory_mb=100)
-    options = head_options(plan, 0)
+    options = head_options(plan, PORTS)
     assert options["--memory"] == "123"
     assert options["--object-store-memory"] == str(100 * MB)
 
 
 def test_a_gpu_type_becomes_rays_resource_and_label() -> None:
     plan = replace(PLAN, allocation=replace(ALLOCATION, gpus=2), gpu_type="nvidia_a100_40gb")
-    options = worker_options(plan, "x:1", 0)
+    options = worker_options(plan, PORTS, "x:1")
     assert json.loads(options["--resources"] or "") == {"accelerator_type:A100": 1}
     assert node_labels(plan)["ray.io/accelerator-type"] == "A100"
 
 
 def test_without_gpus_there_is_no_accelerator() -> None:
     plan = replace(PLAN, gpu_type="a100")
-    assert json.loads(worker_options(plan, "x:1", 0)["--resources"] or "") == {}
+    assert json.loads(worker_options(plan, PORTS, "x:1")["--resources"] or "") == {}
     assert "ray.io/accelerator-type" not in node_labels(plan)
 
 
@@ -119,7 +118,7 @@ def test_without_gpus_there_is_no_accelerator() -> None:
     ids=["equals", "space"],
 )
 def test_what_the_user_wrote_wins(given_arguments: list[str]) -> None:
-    merged = merge(given_arguments, head_options(PLAN, 0), CONFIG)
+    merged = merge(given_arguments, head_options(PLAN, PORTS), CONFIG)
     assert merged[: len(given_arguments)] == given_arguments
     for name, value in (("--num-cpus", "0"), ("--dashboard-host", "0.0.0.0"), ("--port", "6379")):
         assert option_value(merged, name) == value
@@ -129,7 +128,7 @@ def test_what_the_user_wrote_wins(given_arguments: list[str]) -> None:
 
 
 def test_a_users_block_is_not_repeated() -> None:
-    assert merge(["--block", "--head"], head_options(PLAN, 0), CONFIG).count("--block") == 1
+    assert merge(["--block", "--head"], head_options(PLAN, PORTS), CONFIG).count("--block") == 1
 
 
 @pytest.mark.parametrize(
@@ -159,7 +158,7 @@ def test_flags_have_no_value_in_argv() -> None:
 def rays_reading(plan: NodePlan) -> dict[str, str]:
     from ray._private.label_utils import parse_node_labels_string
 
-    found: dict[str, str] = parse_node_labels_string(head_options(plan, 0)["--labels"] or "")
+    found: dict[str, str] = parse_node_labels_string(head_options(plan, PORTS)["--labels"] or "")
     return found
 
 

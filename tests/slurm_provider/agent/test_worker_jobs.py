@@ -42,7 +42,7 @@ def run(program: str, slurm: SlurmPrograms, *argv: str) -> subprocess.CompletedP
 def test_a_cluster_made_anew_in_the_folder_keeps_its_workers(tmp_path: Path) -> None:
     slurm = SlurmPrograms(tmp_path)
     store = ClusterStore(LocalTransport(), str(tmp_path / "cluster"))
-    store.create("demo", with_token=False)
+    store.create("demo")
     code = store.install_code()
     config = json.dumps({"cluster_name": "demo", "provider": {"_on_head": True}})
     Path(store.paths.root, "bootstrap.json").write_text(config)
@@ -62,7 +62,7 @@ def test_a_cluster_made_anew_in_the_folder_keeps_its_workers(tmp_path: Path) -> 
 def test_they_are_withdrawn_also_after_the_folder_was_removed(tmp_path: Path) -> None:
     slurm = SlurmPrograms(tmp_path)
     store = ClusterStore(LocalTransport(), str(tmp_path / "cluster"))
-    uuid, code = store.create("demo", with_token=False), store.install_code()
+    uuid, code = store.create("demo"), store.install_code()
     config = {"cluster_name": "demo", "provider": {"_on_head": True}}
     Path(store.paths.root, "bootstrap.json").write_text(json.dumps(config))
     for job_id, kind, cluster in [("1", HEAD, uuid), ("2", WORKER, uuid), ("3", WORKER, "x")]:

@@ -122,7 +122,7 @@ class Bench:
         self.clock = Clock()
         transport = LocalTransport()
         self.store = ClusterStore(transport, str(folder / "cluster"))
-        self.uuid = self.store.create("demo", with_token=False)
+        self.uuid = self.store.create("demo")
         self.client = SlurmClient(transport, timeout_s=5.0)
         head = JobIdentity("demo", "head", self.uuid, HEAD, "headlaunch", 0)
         slurm.add_job(head.job_name, "7")

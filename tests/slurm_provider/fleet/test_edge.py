@@ -26,7 +26,7 @@ ELSEWHERE = "another-login-node"
 @pytest.fixture
 def store(tmp_path: Path) -> ClusterStore:
     store = ClusterStore(LocalTransport(), str(tmp_path / "cluster"))
-    store.create("demo", with_token=False)
+    store.create("demo")
     return store
 
 

@@ -41,7 +41,7 @@ def test_what_another_host_has_just_written_is_seen(tmp_path: Path) -> None:
 
 def test_a_folder_that_can_be_written_has_no_problem_and_keeps_no_trace(tmp_path: Path) -> None:
     store = ClusterStore(LocalTransport(), str(tmp_path / "cluster"))
-    store.create("demo", with_token=False)
+    store.create("demo")
     before = sorted((tmp_path / "cluster").iterdir())
     assert store.write_problem() is None
     assert sorted((tmp_path / "cluster").iterdir()) == before

@@ -76,7 +76,8 @@ class HeadNode:
         self._config_path = folder / "config.yaml"
         self.config = _resolved(str(folder / "cluster"), provider)
         self.store = ClusterStore(LocalTransport(), str(folder / "cluster"))
-        uuid = self.store.create("demo", with_token=True)
+        uuid = self.store.create("demo")
+        self.store.renew_token()
         identity = JobIdentity("demo", "head", uuid, HEAD, HEAD_LAUNCH, 0)
         head = self.slurm.carry_out(
             Submission("node.sh", provider_options={"job-name": identity.job_name})

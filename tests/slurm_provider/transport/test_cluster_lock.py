@@ -33,7 +33,7 @@ def test_it_keeps_others_out_until_it_is_given_back(
         for store in (near, far):
             with pytest.raises(ClusterError, match="is at work in"), cluster_lock(store):
                 pass
-        far.create("demo", with_token=True)
+        far.create("demo")
     with cluster_lock(near):
         near.remove(keep_logs=False)
     assert not Path(folder).exists()
