@@ -25,6 +25,7 @@ from slurm_provider.errors import ClusterError, ConfigError
 from slurm_provider.excludes import Excludes
 from slurm_provider.head_update import HeadUpdate, what_stays
 from slurm_provider.head_wait import StatusLine
+from slurm_provider.head_watch import HeadWatch
 from slurm_provider.job_submit import job_submit_line
 from slurm_provider.slurm import SlurmError
 from slurm_provider.transport import TransportError
@@ -239,8 +240,14 @@ class SlurmCommandRunner(CommandRunnerInterface):  # type: ignore[misc]  # Ray s
             cli_logger.print("To submit jobs meanwhile: {}", line)
         cli_logger.print("Press Ctrl-C to close.")
         sys.stdout.flush()
+        watch = HeadWatch(store)
         try:
             while all(tunnel.alive for tunnel in tunnels):
+                if watch.has_moved():
+                    raise ClusterError(
+                        "Ray was started again on the head and listens on other ports: run this "
+                        "command again"
+                    )
                 time.sleep(0.5)
         except KeyboardInterrupt:
             return

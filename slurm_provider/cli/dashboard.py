@@ -17,6 +17,7 @@ from slurm_provider.cli.cluster_file import load
 from slurm_provider.cli.dashboard_gate import Gate, Target
 from slurm_provider.cluster import Cluster
 from slurm_provider.errors import ClusterError, ConfigError
+from slurm_provider.head_watch import HeadWatch
 from slurm_provider.overview import made_cluster
 from slurm_provider.slurm.errors import SlurmError
 from slurm_provider.transport.base import TransportError
@@ -101,6 +102,7 @@ class _Way:
         self._cluster = cluster
         self._tunnel: Tunnel | None = None
         self._token: str | None = None
+        self._watch: HeadWatch | None = None
         self.head: Mapping[str, Any] = {}
 
     def open(self) -> None:
@@ -124,10 +126,12 @@ class _Way:
             tunnel.close()
             raise
         self._tunnel, self.head = tunnel, head
+        self._watch = HeadWatch(self._cluster.store)
 
     @property
     def is_open(self) -> bool:
-        return self._tunnel is not None and self._tunnel.alive
+        is_alive = self._tunnel is not None and self._tunnel.alive
+        return is_alive and self._watch is not None and not self._watch.has_moved()
 
     def target(self) -> Target | None:
         tunnel = self._tunnel
