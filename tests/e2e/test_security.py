@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import stat
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.cluster import Cluster
-from tests.sandbox_fixture import RunningSandbox
+from tests.sandbox_fixture import ROOT, RunningSandbox, wait_for
 
 pytestmark = pytest.mark.sandbox
 
@@ -39,53 +40,70 @@ def test_gcs_refuses_a_driver_of_another_user(
     assert "Unauthenticated" in done.stderr
 
 
-@pytest.mark.parametrize("token", [None, "0" * 64], ids=["no-token", "wrong-token"])
-def test_the_ray_client_server_refuses_another_user(
-    sandbox: RunningSandbox, cluster: Cluster, token: str | None
+def test_every_port_that_listens_is_documented_and_refuses_another_user(
+    sandbox: RunningSandbox, cluster: Cluster
 ) -> None:
+    with cluster.asking(_DRIVER_AND_WORKER):
+        listeners = wait_for(lambda: listeners_with(WORKERS, sandbox, cluster), 60, poll_s=1)
+        questions = [[name, address, *_QUESTIONS[name]] for name, _, address in listeners]
+        argv = ["python", "-c", _ASK, json.dumps(questions)]
+        host = cluster.head()["host"]
+        answers = sandbox.run(*argv, user="user2", host=host, timeout_s=120).stdout.splitlines()
+
+    documented = port_table()
+    assert {name for name, _, _ in listeners} == documented.keys()
+    assert [row for row in listeners if row[1] not in documented[row[0]]] == []
+    assert len(answers) == 2 * len(listeners)
+    assert [answer for answer in answers if not answer.startswith("refused")] == []
+
+
+def listeners_with(
+    wanted: str, sandbox: RunningSandbox, cluster: Cluster
+) -> list[tuple[str, str, str]]:
+    """(name, scope, address) of all that listens for the cluster on the hosts of its head and its
+    steady worker; empty while there is no ``wanted`` among them."""
+    steady = [r for r in cluster.workers() if r["node_id"] != cluster.head()["node_id"]]
+    nodes = [head_report(cluster), *steady]
+    names = named_ports(cluster)
+    found = set()
+    for report in nodes:
+        host_ip = sandbox.info["hosts"][report["host"]]
+        done = sandbox.run("python", "-c", _LISTENERS, str(cluster.dir), host=report["host"])
+        for line in done.stdout.splitlines():
+            ip, port = line.split()
+            name = names.get((host_ip, int(port)), WORKERS)
+            scope = {"127.0.0.1": "loopback", host_ip: "node address"}.get(ip, "all interfaces")
+            found.add((name, scope, f"{'127.0.0.1' if scope == 'loopback' else host_ip}:{port}"))
+    return sorted(found) if any(name == wanted for name, _, _ in found) else []
+
+
+def named_ports(cluster: Cluster) -> dict[tuple[str, int], str]:
+    """What listens on an address, by the command lines of the head's services and the raylets."""
     head = cluster.head()
-    script = _CLIENT.format(f"{head['ip']}:{head['client_port']}", token)
-
-    done = as_user2(sandbox, cluster, script, token)
-
-    # Without Ray's own client, which only says that it timed out.
-    assert "UNAUTHENTICATED" in done.stdout, done.stdout + done.stderr
-
-
-@pytest.mark.parametrize("token", [None, "0" * 64], ids=["no-token", "wrong-token"])
-def test_every_http_port_refuses_another_user(
-    sandbox: RunningSandbox, cluster: Cluster, token: str | None
-) -> None:
-    """The dashboard and its job API; the agents' job API on the head and on a worker."""
-    cluster.wait_for_workers(1)
-    head = cluster.head()
-    ports = agent_ports(cluster)
-    urls = [
-        f"http://127.0.0.1:{head['dashboard_port']}/api/jobs/",
-        f"http://127.0.0.1:{head['dashboard_port']}/api/version",
-        f"http://127.0.0.1:{head['dashboard_port']}/nodes?view=summary",
-        *[f"http://{ip}:{port}/api/job_agent/jobs/" for ip, port in ports],
-    ]
-    assert len(ports) >= 2
-
-    done = as_user2(sandbox, cluster, _HTTP.format(urls, token), token)
-
-    statuses = done.stdout.split()
-    assert len(statuses) == len(urls), done.stdout + done.stderr
-    assert set(statuses) <= {"401", "403"}, dict(zip(urls, statuses, strict=True))
-
-
-def agent_ports(cluster: Cluster) -> list[tuple[str, int]]:
-    """Address and port of the dashboard agents, from the raylets' command lines, which hold the
-    agents'."""
-    addresses = cluster.sandbox.info["hosts"]
-    found = []
-    for report in cluster.reports():
-        for command in cluster.processes():
-            port = re.search(r"--listen-port=(\d+)", command)
-            if "/raylet" in command.split()[0] and f"/{report['node_id']} " in command and port:
-                found.append((addresses[report["host"]], int(port.group(1))))
+    found = {
+        (head["ip"], int(head["gcs_address"].rpartition(":")[2])): "GCS",
+        (head["ip"], head["client_port"]): "Ray Client",
+        (head["ip"], head["dashboard_port"]): "dashboard and job API",
+    }
+    options = {"--node_manager_port": "raylet", "--object_manager_port": "object manager",
+               "--grpc-port": "dashboard agent, gRPC", "--listen-port": "dashboard agent, HTTP",
+               "--runtime-env-agent-port": "runtime environment agent"}  # fmt: skip
+    for command in cluster.processes():
+        if "/raylet" in command.split()[0]:
+            ip = re.search(r"--node_ip_address=(\S+)", command)
+            assert ip
+            for option, name in options.items():
+                port = re.search(rf"{option}=(\d+)", command)
+                assert port, option
+                found[ip[1], int(port[1])] = name
     return found
+
+
+def port_table() -> dict[str, str]:
+    """Scope by name, from the table in docs/security.md."""
+    text = (ROOT / "docs" / "security.md").read_text().partition("## Ports")[2]
+    rows = [line.split("|")[1:4] for line in text.splitlines() if line.startswith("| ")]
+    return {row[0].strip(): row[2] for row in rows[1:]}
 
 
 def test_only_the_owner_reads_the_cluster_directory_and_the_token(cluster: Cluster) -> None:
@@ -155,27 +173,66 @@ except Exception as error:
     os._exit(3)
 """
 
-_CLIENT = """
-import grpc
-from ray.core.generated import ray_client_pb2, ray_client_pb2_grpc
-address, token = {!r}, {!r}
-metadata = [("authorization", "Bearer " + token)] if token else []
-stub = ray_client_pb2_grpc.RayletDriverStub(grpc.insecure_channel(address))
-request = ray_client_pb2.ClusterInfoRequest(type=ray_client_pb2.ClusterInfoType.PING)
-try:
-    print("ANSWERED", stub.ClusterInfo(request, timeout=10, metadata=metadata))
-except grpc.RpcError as error:
-    print(error.code(), error.details())
+WORKERS = "worker processes and drivers"
+# How to ask each service for something that needs the token: the gRPC method or the HTTP path.
+_QUESTIONS = {
+    "GCS": ("grpc", "/ray.rpc.NodeInfoGcsService/GetAllNodeInfo"),
+    "Ray Client": ("grpc", "/ray.rpc.RayletDriver/ClusterInfo"),
+    "dashboard and job API": ("http", "/api/jobs/"),
+    "raylet": ("grpc", "/ray.rpc.NodeManagerService/GetNodeStats"),
+    "object manager": ("grpc", "/ray.rpc.ObjectManagerService/Pull"),
+    "dashboard agent, gRPC": ("grpc", "/ray.rpc.ReporterService/HealthCheck"),
+    "dashboard agent, HTTP": ("http", "/api/job_agent/jobs/"),
+    "runtime environment agent": ("http", "/get_or_create_runtime_env"),
+    WORKERS: ("grpc", "/ray.rpc.CoreWorkerService/GetCoreWorkerStats"),
+}
+
+_DRIVER_AND_WORKER = """
+@ray.remote(num_cpus=0, resources={"steady": 0.1})
+class Idle:
+    def wait(self): time.sleep(60)
+idle = Idle.remote()
+result = ray.get(idle.wait.remote())
 """
 
-_HTTP = """
-import urllib.error, urllib.request
-for url in {!r}:
-    token = {!r}
-    headers = {{"Authorization": "Bearer " + token}} if token else {{}}
+_LISTENERS = """
+import os, re, socket, struct, sys
+mark = (sys.argv[1] + "/").encode()
+sockets = {}
+for table in ("tcp", "tcp6"):
+    for line in open("/proc/net/" + table).read().splitlines()[1:]:
+        fields = line.split()
+        if fields[3] == "0A":
+            ip, port = fields[1].split(":")
+            ip = socket.inet_ntoa(struct.pack("=I", int(ip[-8:], 16)))
+            sockets[fields[9]] = (ip, int(port, 16))
+for pid in filter(str.isdigit, os.listdir("/proc")):
     try:
-        request = urllib.request.Request(url, headers=headers)
-        print(urllib.request.urlopen(request, timeout=10).status)
-    except urllib.error.HTTPError as error:
-        print(error.code)
+        if mark not in open(f"/proc/{pid}/environ", "rb").read():
+            continue
+        for descriptor in os.listdir(f"/proc/{pid}/fd"):
+            inode = re.match(r"socket:.(\\d+)", os.readlink(f"/proc/{pid}/fd/{descriptor}"))
+            if inode and inode[1] in sockets:
+                print(*sockets[inode[1]])
+    except OSError:
+        pass
+"""
+
+_ASK = """
+import json, sys, urllib.error, urllib.request, grpc
+for name, address, protocol, what in json.loads(sys.argv[1]):
+    for token in (None, "0" * 64):
+        headers = {"authorization": "Bearer " + token} if token else {}
+        try:
+            if protocol == "http":
+                request = urllib.request.Request("http://" + address + what, headers=headers)
+                print("ANSWERED", name, urllib.request.urlopen(request, timeout=10).status)
+            else:
+                call = grpc.insecure_channel(address).unary_unary(what)
+                print("ANSWERED", name, call(b"", timeout=10, metadata=list(headers.items())))
+        except urllib.error.HTTPError as error:
+            print("refused" if error.code in (401, 403) else "ODD", name, error.code)
+        except grpc.RpcError as error:
+            refused = error.code() == grpc.StatusCode.UNAUTHENTICATED
+            print("refused" if refused else "ODD", name, error.code(), error.details())
 """
