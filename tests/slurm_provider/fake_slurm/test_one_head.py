@@ -192,6 +192,15 @@ def test_a_cluster_made_anew_since_it_was_looked_at_gets_no_second_head(
     assert heads(slurm) == ["102"]
 
 
+def test_each_head_has_a_token_of_its_own(slurm: SlurmPrograms, folder: Path) -> None:
+    RayUp(folder).create()
+    first = (folder / "token").read_text()
+    slurm.write_jobs([])  # its host was lost, say
+    RayUp(folder).create()
+    assert len(first) == 64 and (folder / "token").read_text() not in ("", first)
+    assert (folder / "token").stat().st_mode & 0o077 == 0
+
+
 def test_the_autoscaler_never_ends_its_own_head(
     slurm: SlurmPrograms, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
