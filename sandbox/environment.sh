@@ -19,7 +19,6 @@ if ! "$python" -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 10))' 
     fi
 fi
 [ -x "$prefix/bin/pip" ] || "$python" -m venv "$prefix" >&2
-rm -rf build # setuptools would install what a removed file left there
 echo "Installing $* into $prefix" >&2
 "$prefix/bin/pip" install --quiet --disable-pip-version-check "$@" >&2
 chmod -R a+rX "$prefix"

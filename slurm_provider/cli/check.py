@@ -12,10 +12,19 @@ from typing import Any
 
 import click
 
+from slurm_provider import config_cache
 from slurm_provider.cli.arguments import config_argument
 from slurm_provider.cli.cluster_file import ClusterFile, load
 from slurm_provider.cli.expected_errors import EXPECTED, sentence
-from slurm_provider.cli.findings import OK, PROBLEM, SHARED_FOLDER, SKIPPED, WARNING, Finding
+from slurm_provider.cli.findings import (
+    OK,
+    PROBLEM,
+    SHARED_FOLDER,
+    SKIPPED,
+    WARNING,
+    Finding,
+    configuration_cache,
+)
 from slurm_provider.cli.output import moment
 from slurm_provider.cli.site_probe import probe_site
 from slurm_provider.errors import ConfigError
@@ -64,6 +73,7 @@ def _check(
         return
     types = ", ".join(file.node_types)
     yield Finding("configuration", OK, f"cluster {file.cluster.name}, node types {types}")
+    yield configuration_cache(config_cache.is_avoided())
     try:
         site = file.cluster.client.config()
         file.cluster.client.queue()

@@ -13,6 +13,7 @@ PROBLEM = "problem"
 SKIPPED = "skipped"
 WARNING = "warning"
 
+CONFIGURATION_CACHE = "configuration cache"
 SHARED_FOLDER = "shared folder"
 ENVIRONMENT = "environment"
 TEMPORARY = "temporary folder"
@@ -32,6 +33,20 @@ class Finding:
     outcome: str
     detail: str
     todo: str = ""
+
+
+def configuration_cache(avoided: bool) -> Finding:
+    """Whether other users of this machine can leave Ray's commands a configuration."""
+    if avoided:
+        return Finding(CONFIGURATION_CACHE, OK, "Ray's commands here do without it")
+    return Finding(
+        CONFIGURATION_CACHE,
+        WARNING,
+        "Ray's commands here read it from a folder that other users may write to; a file that "
+        "is not yours is refused, but only after Ray has read it",
+        "install this package with pip (a copy or PYTHONPATH leaves out ray_slurm_guard.pth), or "
+        "set TMPDIR to a folder of your own",
+    )
 
 
 def shared_folder(folder: str, answer: Mapping[str, Any], nonce: str) -> Finding:

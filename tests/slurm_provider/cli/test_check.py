@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from slurm_provider import config_cache
 from slurm_provider.cli import findings
-from slurm_provider.cli.findings import OK, PROBLEM, SKIPPED
+from slurm_provider.cli.findings import OK, PROBLEM, SKIPPED, WARNING
 from slurm_provider.cli.probe_job import ProbeEnded, ProbeJob, ProbeTimeout
 from slurm_provider.slurm import SlurmClient, SlurmRefused, SlurmUnavailable
 from slurm_provider.transport import LocalTransport
@@ -50,6 +51,12 @@ def test_a_broken_environment_is_a_problem_with_a_next_step(
     assert found.outcome == PROBLEM
     assert words in found.detail
     assert found.todo
+
+
+def test_an_unprotected_configuration_cache_is_a_warning_with_a_next_step() -> None:
+    assert findings.configuration_cache(True).outcome == OK
+    found = findings.configuration_cache(False)
+    assert found.outcome == WARNING and "ray_slurm_guard.pth" in found.todo
 
 
 def test_what_the_activation_printed_is_shown_with_the_environment_and_nothing_else() -> None:
@@ -206,11 +213,15 @@ def test_a_refused_job_leaves_nothing_to_cancel(slurm: Any) -> None:
 # -- the command -----------------------------------------------------------------------------
 
 
-def test_without_a_job_a_good_site_has_exit_code_0(cli: Any) -> None:
+def test_without_a_job_a_good_site_has_exit_code_0(
+    cli: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(config_cache, "is_avoided", lambda: True)
     shown = cli.run("check", cli.write(), "--no-job")
     assert shown.exit_code == 0, shown.output
     assert [line.split(":")[0] for line in shown.output.splitlines()] == [
         "ok       configuration",
+        "ok       configuration cache",
         "ok       Slurm",
         "ok       node type head",
         "ok       node type cpu",
