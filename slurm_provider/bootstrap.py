@@ -1,15 +1,17 @@
-"""The cluster YAML on its way through `ray up` (pure: Ray caches the result by the YAML's hash,
-and skips these functions when it finds it)."""
+"""The cluster YAML on its way through `ray up` (pure: unless its cache is avoided, see
+`config_cache`, Ray keeps the result and skips these functions when it finds it)."""
 
 from __future__ import annotations
 
 import copy
 import hashlib
 import os
+import secrets
 from functools import lru_cache
 from importlib import resources
 from typing import Any
 
+from slurm_provider import config_cache
 from slurm_provider.config import ProviderConfig, parse_provider
 from slurm_provider.errors import ConfigError
 from slurm_provider.fleet.identity import name_error
@@ -20,6 +22,7 @@ from slurm_provider.slurm import MAX_COMPONENTS, carried_over
 HEAD_START_COMMAND = "ray start --head --autoscaling-config=~/ray_bootstrap_config.yaml"
 UPSCALING_SPEED = 1000  # Ray's default, 0, launches one node per tick
 IDLE_TIMEOUT_MINUTES = 5
+_THIS_PROCESS = secrets.token_hex(8)  # nobody else can write that into a configuration
 
 
 def fillout(config: dict[str, Any]) -> dict[str, Any]:
@@ -101,6 +104,7 @@ def resolve(config: dict[str, Any]) -> dict[str, Any]:
     config["provider"]["disable_node_updaters"] = True  # agents do it; no SSH to compute nodes
     config["provider"]["_nodes"] = _node_commands(config)
     config["provider"]["_resolved_by"] = _code_stamp()
+    config["provider"]["_resolved_in"] = _THIS_PROCESS
     return config
 
 
@@ -111,18 +115,27 @@ def _not_a_mapping(node_type: dict[str, Any]) -> str | None:
 
 
 def check_cached(section: dict[str, Any]) -> None:
-    """Refuse a resolved ``provider:`` section that other code of ours made.
+    """Refuse a resolved ``provider:`` section that somebody else, or other code of ours, made.
 
-    Ray keeps resolved configurations in its temporary folder by the YAML's hash alone, so after
-    an upgrade it hands over the old one. Raises ConfigError, and removes the file if it may.
+    Ray keeps resolved configurations in its temporary folder, which all users share, by the YAML's
+    hash alone. Raises ConfigError, and removes what an older version of ours left if it may.
     """
+    path = section.get("_config_cache_path")
+    if path is not None and section.get("_resolved_in") != _THIS_PROCESS:
+        # Ray has read it by now; a file that is gone again was not ours to remove.
+        why = config_cache.doubt(path) or (None if os.path.exists(path) else "is gone")
+        if why is not None:
+            raise ConfigError(
+                f"Ray read this configuration from its cache {path}, and that {why}: another user "
+                "may have written it to run commands as you. Remove it, or set TMPDIR to a folder "
+                "of your own"
+            )
     if "_nodes" not in section or section.get("_on_head"):
         return  # the user's own section; or one that `ray up` just handed over
     if section.get("_resolved_by") == _code_stamp():
         return
-    path = str(section.get("_config_cache_path", ""))
     try:
-        os.unlink(path)
+        os.unlink(str(path))
     except OSError:
         raise ConfigError(
             f"Ray's cached configuration {path} was made by another version of slurm_provider; "
@@ -187,6 +200,7 @@ def for_head(config: dict[str, Any]) -> dict[str, Any]:
     config = copy.deepcopy(config)
     provider = config["provider"]
     provider.pop("_config_cache_path", None)
+    provider.pop("_resolved_in", None)
     head_ssh = provider.pop("head_ssh", None)
     provider.pop("ssh", None)
     if head_ssh:

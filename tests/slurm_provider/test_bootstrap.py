@@ -395,17 +395,82 @@ def test_an_object_store_must_leave_memory_for_the_rest(config: Config) -> None:
 def test_a_configuration_cached_by_other_code_is_removed_and_said(
     config: Config, tmp_path: Path
 ) -> None:
-    cached = tmp_path / "ray-config-abc"
-    cached.write_text("{}")
-    section = resolve(fillout(config))["provider"] | {"_config_cache_path": str(cached)}
+    section, cached = read_from_cache(config, tmp_path)
     check_cached(section)
     assert cached.exists()
     section["_resolved_by"] = "another"
     with pytest.raises(ConfigError, match="run the command again"):
         check_cached(section)
     assert not cached.exists()
-    with pytest.raises(ConfigError, match="--no-config-cache"):
-        check_cached(section)
+
+
+def read_from_cache(config: Config, folder: Path) -> tuple[Config, Path]:
+    """A ``provider:`` section that Ray's command took from its cache, and that file."""
+    cached = folder / "ray-config-abc"
+    cached.write_text("{}")
+    cached.chmod(0o644)
+    section: Config = resolve(fillout(config))["provider"]
+    return section | {"_config_cache_path": str(cached), "_resolved_in": "another process"}, cached
+
+
+def give_to_another_user(path: Path) -> str:
+    if os.getuid() != 0:
+        pytest.skip("giving a file away needs root")
+    os.chown(path, 12345, 12345)
+    return "belongs to user id 12345"
+
+
+def open_to_others(path: Path) -> str:
+    path.chmod(0o666)
+    return "may be written by others"
+
+
+def add_a_hard_link(path: Path) -> str:
+    os.link(path, path.with_name("another name"))
+    return "has a second name"
+
+
+def replace_by_a_link(path: Path) -> str:
+    path.rename(path.with_name("the content"))
+    path.symlink_to(path.with_name("the content"))
+    return "is not a regular file"
+
+
+def replace_by_a_folder(path: Path) -> str:
+    path.unlink()
+    path.mkdir()
+    return "is not a regular file"
+
+
+def remove_after_reading(path: Path) -> str:
+    path.unlink()
+    return "is gone"
+
+
+@pytest.mark.parametrize(
+    "plant",
+    [give_to_another_user, open_to_others, add_a_hard_link, replace_by_a_link,
+     replace_by_a_folder, remove_after_reading],
+)  # fmt: skip
+@pytest.mark.parametrize("pretence", [{}, {"_on_head": True}, {"_nodes": None}])
+def test_a_cache_that_another_user_may_have_written_is_refused(
+    config: Config, tmp_path: Path, plant: Callable[[Path], str], pretence: Config
+) -> None:
+    section, cached = read_from_cache(config, tmp_path)
+    why = plant(cached)
+    with pytest.raises(ConfigError) as refused:
+        check_cached(section | pretence)
+    assert f"{cached}, and that {why}" in str(refused.value)
+    assert "TMPDIR" in str(refused.value)
+
+
+def test_what_lies_at_the_caches_path_does_not_matter_to_who_did_not_read_it(
+    config: Config, tmp_path: Path
+) -> None:
+    section, cached = read_from_cache(config, tmp_path)
+    replace_by_a_folder(cached)
+    check_cached(section | {"_resolved_in": resolve(config)["provider"]["_resolved_in"]})
+    assert "_resolved_in" not in for_head(resolve(config))["provider"]
 
 
 def test_a_raw_configuration_is_nobodys_cache(config: Config) -> None:
