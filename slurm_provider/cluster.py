@@ -71,7 +71,10 @@ class Cluster:
 
     @cached_property
     def fleet(self) -> Fleet:
-        """Raises ClusterError where the cluster was never made."""
+        """Raises ClusterError where the cluster was never made, and ConfigError where somebody
+        else may have changed its directory."""
+        if not self.is_on_head:  # or else its code came from there already
+            self.store.check_private()
         uuid = self.store.uuid()
         if uuid is None:
             raise ClusterError(

@@ -9,8 +9,10 @@ import zipfile
 from collections.abc import Mapping
 from functools import lru_cache
 from importlib import resources
+from posixpath import basename
 from typing import Any
 
+from slurm_provider import own_folder
 from slurm_provider.cluster_paths import ClusterPaths, new_token
 from slurm_provider.errors import ClusterError, ConfigError
 from slurm_provider.fleet.identity import new_cluster_uuid
@@ -43,6 +45,7 @@ class ClusterStore:
                 f"provider.cluster_dir {root!r} is a top-level folder, and `ray down` removes the "
                 "cluster's folder; name one below it"
             ) from None
+        self.check_private()
         foreign = sorted(set(self._list(root)) - self.paths.names)
         if foreign and self.uuid() is None:
             raise ConfigError(
@@ -50,11 +53,19 @@ class ClusterStore:
                 "`ray down` removes the cluster's folder; name one that does not exist yet"
             )
 
+    def check_private(self) -> None:
+        """Raises ConfigError where somebody else could change or replace what is in the directory,
+        or would be able to once it is made."""
+        self._insist(own_folder.look(self.transport, self.paths.root, *sorted(self.paths.names)))
+
     def create(self, cluster_name: str) -> str:
-        """Make the directory (0700) and the uuid; existing ones are kept."""
+        """Make the directory (0700) and the uuid; existing ones are kept.
+
+        Raises ConfigError as ``check_private``, and ClusterError where it cannot be made."""
         existing = self.uuid()
-        for folder in ("", self.paths.launches, self.paths.nodes, self.paths.logs):
-            self.transport.make_dir(folder or self.paths.root, mode=0o700)
+        made = {basename(path) for path in (self.paths.launches, self.paths.nodes, self.paths.logs)}
+        names = sorted(f"{name}/" if name in made else name for name in self.paths.names)
+        self._insist(own_folder.make(self.transport, self.paths.root, *names))
         if existing is not None:
             return existing
         uuid = new_cluster_uuid()
@@ -220,6 +231,13 @@ class ClusterStore:
             return ""
         return "\n".join(data.decode(errors="replace").splitlines()[-lines:])
 
+    def _insist(self, answer: own_folder.Answer) -> None:
+        where = f"provider.cluster_dir {self.paths.root} on {self.transport.label}"
+        if answer.problem:
+            raise ConfigError(f"{where}: {own_folder.refusal(answer.problem)}")
+        if answer.error:
+            raise ClusterError(f"{where} cannot be used: {answer.error}")
+
     def _list(self, path: str) -> list[str]:
         try:
             return self.transport.list_dir(path)
@@ -261,7 +279,12 @@ find . -mindepth 1 -maxdepth 1 ! -name lock ! -name cluster.json ! -name closing
 _END = """
 rm -f -- lock && cd / && { [ "$2" ] || rmdir -- "$1"; }
 """
-_SCRIPTS = {"node.sh": "node.sh", "unpack.sh": "unpack.sh", "ray": "bin/ray"}
+_SCRIPTS = {
+    "node.sh": "node.sh",
+    "unpack.sh": "unpack.sh",
+    "own_folder.sh": "own_folder.sh",
+    "ray": "bin/ray",
+}
 
 
 def _json_values(text: str) -> list[dict[str, Any]]:

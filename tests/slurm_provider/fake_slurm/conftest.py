@@ -19,7 +19,8 @@ def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SlurmPrograms:
     ]
     tools = tmp_path / "tools"
     tools.mkdir()
-    for tool in ("sh", "env", "find", "cat", "flock", "mkdir", "timeout", "rm", "rmdir"):
+    for tool in ("sh", "env", "find", "cat", "flock", "mkdir", "timeout", "rm", "rmdir",
+                 "stat", "id", "head", "readlink", "getent", "cut"):  # fmt: skip
         (tools / tool).symlink_to(f"/usr/bin/{tool}")
     monkeypatch.setenv("PATH", ":".join([str(programs.bin), str(tools), *others]))
     return programs
