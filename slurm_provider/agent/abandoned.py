@@ -14,6 +14,8 @@ import socket
 import threading
 from collections.abc import Iterator
 
+from slurm_provider.agent.scratch import parents_beside
+
 OWNER = "agent.lock"
 # It has ended, or has rights of its own (an SSH server's, say).
 _NOT_RAYS = (FileNotFoundError, ProcessLookupError, PermissionError)
@@ -33,7 +35,8 @@ def claim(folder: str) -> None:
 
 
 def remove_abandoned(parent: str) -> None:
-    """Remove what is left in ``parent``, in the background; never raises."""
+    """Remove what is left in ``parent`` and in others of ours beside it, in the background; never
+    raises."""
     # /proc tells where processes are by paths without links.
     parent = os.path.realpath(parent)
     threading.Thread(target=_remove_all, args=(parent,), daemon=True).start()
@@ -41,11 +44,21 @@ def remove_abandoned(parent: str) -> None:
 
 def _remove_all(parent: str) -> None:
     with contextlib.suppress(OSError):
-        for name in os.listdir(parent):
-            folder = os.path.join(parent, name)
-            with contextlib.suppress(OSError):
-                if not os.path.islink(folder):
-                    remove_if_abandoned(folder)
+        _remove_in(parent)
+    with contextlib.suppress(OSError):
+        for other in parents_beside(parent):
+            if other != parent:
+                _remove_in(other)
+                with contextlib.suppress(OSError):
+                    os.rmdir(other)  # fails while something is left in it
+
+
+def _remove_in(parent: str) -> None:
+    for name in os.listdir(parent):
+        folder = os.path.join(parent, name)
+        with contextlib.suppress(OSError):
+            if not os.path.islink(folder):
+                remove_if_abandoned(folder)
 
 
 def remove_if_abandoned(folder: str) -> bool:

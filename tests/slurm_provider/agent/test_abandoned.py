@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -87,6 +88,15 @@ def test_all_that_is_left_in_a_folder_is_looked_at(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(first)
     abandoned._remove_all(str(tmp_path))
     assert not first.exists() and not second.exists() and (tmp_path / "unclaimed").is_dir()
+
+
+def test_what_is_left_beside_a_folder_of_another_name_is_looked_at(tmp_path: Path) -> None:
+    """An earlier node had to use another name than this one."""
+    own, other, strangers = tmp_path / f"rs-{os.getuid()}", tmp_path / "rs.abcde", tmp_path / "rs.x"
+    left = [killed(parent / "node") for parent in (own, other, strangers)]
+    abandoned._remove_all(str(own))
+    assert [folder.exists() for folder in left] == [False, False, True]
+    assert own.is_dir() and not other.exists()
 
 
 def test_a_folder_in_use_stays_also_below_a_link(

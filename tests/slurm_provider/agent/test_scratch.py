@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 import tempfile
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from slurm_provider.agent import scratch
 from slurm_provider.agent.scratch import (
     MAX_TEMP_DIR_BYTES,
     ScratchError,
+    make_parent,
     make_scratch,
     remove_scratch,
 )
@@ -41,20 +43,62 @@ def test_the_folder_and_its_parent_are_private(base: str) -> None:
     assert [stat.S_IMODE(p.stat().st_mode) for p in (path, path.parent)] == [0o700, 0o700]
 
 
-def test_a_planted_link_is_not_followed(base: str, tmp_path: Path) -> None:
-    parent(base).symlink_to(tmp_path)
-    with pytest.raises(ScratchError, match="not a folder of this user"):
-        make_scratch(NODE, base, {})
+def plant(base: str, kind: str, victim: Path) -> None:
+    """What another user does before a node of ours starts."""
+    if kind == "link":
+        parent(base).symlink_to(victim)
+    elif kind == "file":
+        parent(base).touch()
+    elif os.getuid() == 0:
+        parent(base).mkdir(mode=0o777)
+        os.chown(parent(base), 12345, 12345)
+    else:
+        pytest.skip("giving a folder away needs root")
+
+
+@pytest.mark.parametrize("kind", ["link", "file", "folder"])
+def test_what_another_user_planted_costs_nothing(base: str, kind: str, tmp_path: Path) -> None:
+    plant(base, kind, tmp_path)
+    first = Path(make_scratch(NODE, base, {}))
+    assert first.name == NODE and re.fullmatch(r"rs\.[a-z2-7]{5}", first.parent.name)
+    assert [stat.S_IMODE(p.stat().st_mode) for p in (first, first.parent)] == [0o700, 0o700]
+    second = Path(make_scratch("bcdefghijk-0", base, {}))
+    assert second.parent == first.parent  # so that nodes of ours find each other
     assert list(tmp_path.iterdir()) == []
+    for path in (first, second):
+        remove_scratch(str(path))
+    assert sorted(os.listdir(base)) == [parent(base).name]
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="giving a folder away needs root")
-def test_a_folder_of_somebody_else_is_not_used(base: str) -> None:
-    parent(base).mkdir(mode=0o777)
-    os.chown(parent(base), 12345, 12345)
-    with pytest.raises(ScratchError, match=r"not a folder of this user.*provider\.temp_dir"):
-        make_scratch(NODE, base, {})
-    assert list(parent(base).iterdir()) == []
+def test_a_folder_of_another_users_other_name_is_not_taken_either(base: str) -> None:
+    plant(base, "folder", Path())
+    planted = Path(base, "rs.aaaaa")
+    planted.mkdir(mode=0o777)
+    os.chown(planted, 12345, 12345)
+    assert Path(make_scratch(NODE, base, {})).parent not in (planted, parent(base))
+    assert list(planted.iterdir()) == []
+
+
+def test_the_path_of_another_users_node_can_be_a_heads(base: str) -> None:
+    make_parent(f"{base}/rs.abcde/head-0")  # for the link of agent/earlier_ray.py
+    assert stat.S_IMODE(Path(base, "rs.abcde").stat().st_mode) == 0o700
+    with pytest.raises(PermissionError, match="not below a folder for Ray's nodes"):
+        make_parent(f"{base}/elsewhere/head-0")
+
+
+def test_a_folder_in_which_others_may_replace_ours_is_passed_over(base: str) -> None:
+    bad, good = Path(base, "b"), Path(base, "g")
+    bad.mkdir()
+    bad.chmod(0o777)
+    good.mkdir()
+    with pytest.raises(ScratchError, match=rf"{bad} \(mode 777\) may be written by everybody"):
+        make_scratch(NODE, str(bad), {})
+    assert make_scratch(NODE, None, {"SLURM_TMPDIR": str(bad), "TMPDIR": str(good)}).startswith(
+        str(good)
+    )
+    assert list(bad.iterdir()) == []
+    bad.chmod(0o1777)
+    assert make_scratch(NODE, str(bad), {}).startswith(str(bad))
 
 
 def test_a_parent_that_became_public_is_closed_again(base: str) -> None:
