@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 from collections.abc import Sequence
 
 
@@ -20,6 +21,7 @@ def place(staged: str, target: str) -> None:
     Links stay links, as with rsync.
     """
     target = os.path.expanduser(os.path.expandvars(target)).rstrip("/")
+    _refuse_planted(target)
     if os.path.isdir(staged):
         for folder, subfolders, files in os.walk(staged):
             into = os.path.normpath(os.path.join(target, os.path.relpath(folder, staged)))
@@ -33,6 +35,25 @@ def place(staged: str, target: str) -> None:
 
 
 def _replace(source: str, target: str) -> None:
-    temporary = f"{target}.{os.uname().nodename}.{os.getpid()}"
-    shutil.copy2(source, temporary, follow_symlinks=False)
-    os.replace(temporary, target)
+    # In a folder of its own: whoever else may write to the target's cannot touch or foresee it.
+    private = os.path.join(os.path.dirname(target), f".{os.urandom(8).hex()}")
+    os.mkdir(private, 0o700)
+    try:
+        temporary = os.path.join(private, os.path.basename(target))
+        shutil.copy2(source, temporary, follow_symlinks=False)
+        os.replace(temporary, target)
+    finally:
+        shutil.rmtree(private, ignore_errors=True)
+
+
+def _refuse_planted(target: str) -> None:
+    """Raises PermissionError for a target that another user made where everybody may: they could
+    change what is put there, or lead it elsewhere."""
+    try:
+        found, parent = os.lstat(target), os.stat(os.path.dirname(target) or ".")
+    except FileNotFoundError:
+        return
+    if found.st_uid not in (0, os.getuid()) and parent.st_mode & stat.S_IWOTH:
+        raise PermissionError(
+            1, "another user has made it, where everybody may; choose another target", target
+        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from contextlib import ExitStack
@@ -57,6 +58,47 @@ def test_a_single_file_replaces_one_that_is_being_read(tmp_path: Path) -> None:
         place(str(tmp_path / "new"), str(tmp_path / "target"))
         assert reader.read() == "old"
     assert (tmp_path / "target").read_text() == "new"
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="giving a file away needs root")
+@pytest.mark.parametrize("kind", ["link", "folder"])
+def test_a_target_that_another_user_planted_is_refused(
+    staged: Path, tmp_path: Path, kind: str
+) -> None:
+    shared, victim = tmp_path / "shared", tmp_path / "victim"
+    for folder in (shared, victim):
+        folder.mkdir()
+    shared.chmod(0o1777)
+    target = shared / "code"
+    target.symlink_to(victim) if kind == "link" else target.mkdir(mode=0o777)
+    os.chown(target, 12345, 12345, follow_symlinks=False)
+    with pytest.raises(PermissionError, match="another user has made it"):
+        place(str(staged), str(target))
+    assert list(victim.iterdir()) == [] and not list(shared.glob("code/*"))
+    shared.chmod(0o755)  # a folder of a colleague is fine where not everybody makes them
+    if kind == "folder":
+        place(str(staged), str(target))
+
+
+def test_a_planted_file_beside_the_target_is_not_written_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is written beside the target but below a folder that nobody else can enter."""
+    (tmp_path / "new").write_text("new")
+    made: list[tuple[str, int]] = []
+    copy = shutil.copy2
+
+    def noted(source: str, target: str, **keys: bool) -> None:
+        folder = os.path.dirname(target)
+        made.append((folder, os.stat(folder).st_mode & 0o777))
+        copy(source, target, **keys)
+
+    monkeypatch.setattr(shutil, "copy2", noted)
+    for _ in range(2):
+        place(str(tmp_path / "new"), str(tmp_path / "target"))
+    assert [mode for _, mode in made] == [0o700, 0o700]
+    assert made[0][0] != made[1][0]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["new", "target"]
 
 
 def test_home_and_variables_are_those_of_the_node(
