@@ -25,6 +25,7 @@ from slurm_provider.transport import Transport
 
 _FORMAT = "1"
 _KEY_DIGITS = 24
+_SCRIPTS = ("own_folder.sh", "unpack.sh")  # the second reads the first
 _SELF_EXTRACTOR = "environment.sh"  # the name that pixi-pack gives it
 
 
@@ -152,13 +153,15 @@ def newest(project: str, pattern: str) -> str:
 
 def _activation(transport: Transport, base_dir: str, archive: str) -> str:
     """Shell lines: unpack as an `archive` does, then what conda packages want to have set."""
-    content = files("slurm_provider").joinpath("job_scripts/unpack.sh").read_bytes()
-    digest = hashlib.sha256(content).hexdigest()[:8]
-    unpack = f"{base_dir.rstrip('/')}/{FOLDER}/unpack-{digest}.sh"
-    transport.write_file(unpack, content)
+    scripts = files("slurm_provider").joinpath("job_scripts")
+    contents = {name: scripts.joinpath(name).read_bytes() for name in _SCRIPTS}
+    digest = hashlib.sha256(b"".join(contents.values())).hexdigest()[:8]
+    folder = f"{base_dir.rstrip('/')}/{FOLDER}/unpack-{digest}"
+    for name, content in contents.items():
+        transport.write_file(f"{folder}/{name}", content)
     return (
         f"RAY_SLURM_ARCHIVE={shlex.quote(archive)}\n"
-        f'. {shlex.quote(unpack)} && . "$prefix/activate.sh"'
+        f'. {shlex.quote(folder)}/unpack.sh && . "$prefix/activate.sh"'
     )
 
 

@@ -1,18 +1,36 @@
 #!/bin/bash
 # Unpack a packed environment to this host's own disk, once per host, and put it on PATH.
 # Sourced by an activation; RAY_SLURM_ARCHIVE names the archive.
-base=${SLURM_TMPDIR:-${TMPDIR:-/tmp}}/rs-env-$(id -u)
 [ -r "$RAY_SLURM_ARCHIVE" ] || {
     echo "[job] provider.environment.archive: $RAY_SLURM_ARCHIVE cannot be read on $HOSTNAME" >&2
     return 1
 }
 # Another content is another folder: path, size and modification time stand for it.
 key=$(stat -L -c '%n %s %.9Y' "$RAY_SLURM_ARCHIVE" | sha256sum | cut -c1-16)
+# One folder for all environments. Its name is known to everybody: where somebody else made a folder of
+# that name, one of a name that nobody knows takes its place.
+base=$(
+    # shellcheck source=slurm_provider/job_scripts/own_folder.sh
+    . "${BASH_SOURCE[0]%/*}/own_folder.sh" || exit
+    problems=
+    for folder in "$SLURM_TMPDIR" "$TMPDIR" /tmp; do
+        [ -n "$folder" ] || continue
+        known=$folder/rs-env-$(id -u)
+        problem=$(way_problem "$folder")
+        if [ -z "$problem" ]; then
+            for base in "$known" "$known".*; do
+                if [ "$base" != "$known" ] && [ ! -d "$base" ]; then continue; fi
+                problem=$(make_own_folder "$base" 2>&1) && [ -z "$problem" ] && echo "$base" && exit
+                problems="$problems; $problem"
+            done
+            problem=$(mktemp -d "$known.XXXXXXXX" 2>&1) && echo "$problem" && exit
+        fi
+        problems="$problems; $problem"
+    done
+    echo "[job] no folder to unpack $RAY_SLURM_ARCHIVE into: ${problems#; }" >&2
+    exit 1
+) || return 1
 prefix=$base/$key
-if ! { [ -d "$base" ] || mkdir -m 0700 "$base" || [ -d "$base" ]; } || [ ! -O "$base" ] || [ -L "$base" ]; then
-    echo "[job] $base is not ours to unpack $RAY_SLURM_ARCHIVE into" >&2
-    return 1
-fi
 (
     # Many nodes may start on one host at once: one unpacks, the others wait for it.
     flock 9 || exit 1

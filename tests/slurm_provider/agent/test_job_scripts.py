@@ -179,13 +179,42 @@ esac
         done = self.unpack(archive, tmp_path, command="echo reached")
         assert done.returncode != 0 and "[job] unpacking" in done.stderr
 
-    def test_a_planted_link_is_not_unpacked_into(self, archive: Path, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("planted", ["link", "folder", "open folder"])
+    def test_a_planted_folder_costs_nothing_and_gets_nothing(
+        self, archive: Path, tmp_path: Path, planted: str
+    ) -> None:
+        disk, known = tmp_path / "disk", tmp_path / "disk" / f"rs-env-{os.getuid()}"
         victim = tmp_path / "victim"
-        victim.mkdir()
-        (tmp_path / f"rs-env-{os.getuid()}").symlink_to(victim)
-        done = self.unpack(archive, tmp_path)
-        assert done.returncode != 0 and "is not ours" in done.stderr
-        assert list(victim.iterdir()) == []
+        for folder in (disk, victim):
+            folder.mkdir()
+        if planted == "link":
+            known.symlink_to(victim)
+        else:
+            known.mkdir()
+            if planted == "open folder":
+                known.chmod(0o777)
+            elif os.getuid() == 0:
+                os.chown(known, 12345, 12345)
+            else:
+                pytest.skip("giving a folder away needs root")
+        for _ in range(2):  # the second node finds what the first made
+            assert self.unpack(archive, disk).stdout == "one\n"
+        (other,) = [path for path in disk.iterdir() if path != known]
+        assert other.stat().st_mode & 0o777 == 0o700
+        assert len([path for path in other.iterdir() if path.is_dir()]) == 1
+        assert list(victim.iterdir()) == [] == list(known.iterdir())
+
+    def test_a_disk_where_anybody_replaces_anything_is_passed_over(
+        self, archive: Path, tmp_path: Path
+    ) -> None:
+        bad, good = tmp_path / "bad", tmp_path / "good"
+        bad.mkdir()
+        bad.chmod(0o777)
+        good.mkdir()
+        line = f'RAY_SLURM_ARCHIVE="{archive}"; . {SCRIPTS / "unpack.sh"} && hello'
+        done = run("bash", "-c", line, env={"SLURM_TMPDIR": str(bad), "TMPDIR": str(good)})
+        assert (done.stdout, done.stderr) == ("one\n", "")
+        assert list(bad.iterdir()) == [] and self.folders(good)
 
 
 class TestNodeScript:
