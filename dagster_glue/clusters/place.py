@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,14 +10,13 @@ from typing import Any
 from dagster_glue.clusters.site import Sighting, read_site
 from dagster_glue.shared_lock import SharedLock
 from dagster_glue.slurm import SlurmResource
+from slurm_provider import own_folder
 from slurm_provider.api import ClusterHandle
 from slurm_provider.errors import ConfigError
 from slurm_provider.slurm import SlurmClient
 from slurm_provider.transport import Transport, TransportError
 
-_MAKE = 'LC_ALL=C mkdir -p -m 700 -- "$1" && [ -w "$1" ]'
 _LASTING = {"Permission denied", "Not a directory", "Read-only file system", "File exists"}
-_TIMEOUT_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -41,16 +41,17 @@ class Place:
         return f"{self.base_dir}/runs"
 
     def make(self) -> None:
-        """The folder, if it is not there. Raises ConfigError where we may not write, and
-        TransportError."""
-        done = self.transport.run(["sh", "-c", _MAKE, "sh", self.base_dir], timeout_s=_TIMEOUT_S)
-        if done.returncode == 0:
-            return
-        why = done.stderr.strip().rpartition(": ")[2] or "it is not writable"
-        words = f"SlurmResource.remote_base {self.base_dir} on {self.transport.label}: {why}"
-        if not done.stderr or why in _LASTING:
-            raise ConfigError(f"{words}; choose a folder where you may write")
-        raise TransportError(words)
+        """The folder, if it is not there. Raises ConfigError where we may not write or others may,
+        and TransportError."""
+        folders = [posixpath.basename(path) for path in (self.clusters_dir, self.runs_dir)]
+        made = own_folder.make(self.transport, self.base_dir, *folders, "locks", "env-cache")
+        words = f"SlurmResource.remote_base {self.base_dir} on {self.transport.label}"
+        if made.problem:
+            raise ConfigError(f"{words}: {own_folder.refusal(made.problem)}")
+        if made.error in _LASTING:
+            raise ConfigError(f"{words}: {made.error}; choose a folder where you may write")
+        if made.error:
+            raise TransportError(f"{words}: {made.error}")
 
     def directory(self, name: str) -> str:
         return f"{self.clusters_dir}/{name}"

@@ -12,6 +12,7 @@ from typing import BinaryIO
 
 from dagster_glue.environment.base import EnvironmentFailed, Log
 from dagster_glue.shared_lock import kept_alive, lock_functions, new_token
+from slurm_provider import own_folder
 from slurm_provider.transport import Transport, TransportError
 
 FOLDER = "env-cache"
@@ -158,7 +159,7 @@ class ArchiveCache:
 
     def _ask(self, action: str, *arguments: str, timeout_s: float = _TIMEOUT_S) -> str:
         own = files("dagster_glue.environment").joinpath("scripts/cache.sh").read_bytes()
-        script = lock_functions() + own
+        script = lock_functions() + own_folder.script() + own
         done = self.transport.run(
             ["sh", "-s", "--", self.folder, action, *arguments], stdin=script, timeout_s=timeout_s
         )

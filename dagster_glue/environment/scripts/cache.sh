@@ -4,7 +4,7 @@
 #   KEY/.used         touched whenever somebody asks for it
 #   KEY.lock/owner    somebody packs and uploads it; touched while they live
 #   .KEY.TOKEN.part   what they have uploaded so far
-# The functions of scripts/lock.sh stand before this.
+# The functions of scripts/lock.sh and own_folder.sh are put before this.
 # The lock saves work. That nobody ever sees half an archive is due to the renaming, so the moment
 # in which two might hold the lock after one expired does no harm.
 #
@@ -22,6 +22,11 @@ shift 3
 
 claim() {
     name=$1 token=$2 expiry_s=$3 force=$4
+    problem=$(make_own_folder "$folder") || exit 1
+    if [ -n "$problem" ]; then
+        echo "$problem" >&2
+        exit 1
+    fi
     if [ "$force" = no ] && [ -f "$folder/$key/$name" ]; then
         : > "$folder/$key/.used"
         echo ready

@@ -79,6 +79,15 @@ def test_nobody_else_may_read_or_change_the_cache(tmp_path: Path) -> None:
         assert made.stat().st_mode & 0o077 == 0
 
 
+def test_a_cache_that_others_may_change_is_not_used(tmp_path: Path) -> None:
+    packer = Packer()
+    cache(tmp_path).obtain("k1", "environment.tar", packer)
+    (tmp_path / "env-cache").chmod(0o777)
+    with pytest.raises(EnvironmentFailed, match=r"env-cache \(mode 777\) may be written by every"):
+        cache(tmp_path).obtain("k1", "environment.tar", packer)
+    assert packer.calls == 1
+
+
 def test_a_packer_that_fails_leaves_the_lock_free(tmp_path: Path) -> None:
     def fail(path: str) -> None:
         raise EnvironmentFailed("no such package")
