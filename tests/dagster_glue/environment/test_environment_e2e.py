@@ -85,9 +85,10 @@ def test_two_processes_at_once_upload_once_and_hosts_unpack_for_themselves(
     uploads = [line for _, log in answers for line in log if line.startswith("Uploaded")]
     assert len(uploads) == 1, answers
 
-    unpack = f"{base}/unpack.sh"
-    edge.write_file(unpack, (ROOT / "slurm_provider/job_scripts/unpack.sh").read_bytes())
-    lines = activation(EnvironmentConfig.model_validate(answers[0][0]), unpack)
+    for name in ("own_folder.sh", "unpack.sh"):
+        script = ROOT / "slurm_provider" / "job_scripts" / name
+        edge.write_file(f"{base}/{name}", script.read_bytes())
+    lines = activation(EnvironmentConfig.model_validate(answers[0][0]), f"{base}/unpack.sh")
     done = edge.run(
         ["srun", "--nodes=2", "--ntasks=4", "--ntasks-per-node=2", "--mem=100M", "--time=2",
          "bash", "-c", f'{lines}echo "$(hostname) $(hello)"'],
