@@ -12,6 +12,7 @@ import shlex
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from slurm_provider.cluster import Cluster
@@ -19,8 +20,9 @@ from slurm_provider.copying import download, quoted, upload
 from slurm_provider.errors import ClusterError, StartFailed
 from slurm_provider.excludes import Excludes
 from slurm_provider.head_wait import waiting_words
+from slurm_provider.recorded import RecordedCommand, RecordedProcess
 from slurm_provider.slurm.step import step_argv
-from slurm_provider.transport import Process
+from slurm_provider.transport import Process, TransportError
 from slurm_provider.transport.tunnel import Tunnel
 
 _POLL_S = 0.05
@@ -104,9 +106,16 @@ class NodeAccess:
 
     # -- commands --------------------------------------------------------------------------
 
+    # Each raises Unfinished unless the command is proved to have ended by itself, see recorded.py.
+
     def call(self, command: str, *, tty: bool) -> int:
         """Run a shell command on the node with this terminal's streams; its exit code."""
-        return self._cluster.transport.call(self._argv(command, tty=tty), tty=tty)
+        recorded = self._recorded(command, tty=tty)
+        try:
+            code = self._cluster.transport.call(recorded.argv, tty=tty)
+        except TransportError as error:
+            raise recorded.broken(error) from None
+        return recorded.end(code)
 
     def stream(self, command: str, started: Callable[[Process], None]) -> tuple[int, str]:
         """Run a shell command on the node whose output goes to this standard output; its exit
@@ -124,8 +133,12 @@ class NodeAccess:
 
     def capture(self, command: str, timeout_s: float) -> tuple[int, str]:
         """Run a shell command on the node; exit code and standard output."""
-        done = self._cluster.transport.run(self._argv(command), timeout_s=timeout_s)
-        return done.returncode, done.stdout
+        recorded = self._recorded(command)
+        try:
+            done = self._cluster.transport.run(recorded.argv, timeout_s=timeout_s)
+        except TransportError as error:
+            raise recorded.broken(error) from None
+        return recorded.end(done.returncode, done.stderr), done.stdout
 
     def tunnel(self, remote_port: int, local_port: int = 0) -> Tunnel:
         """A local port that leads to a port on the node's loopback."""
@@ -183,13 +196,24 @@ class NodeAccess:
 
     # -- inside ----------------------------------------------------------------------------
 
-    def _argv(self, command: str, *, tty: bool = False, unbuffered: bool = False) -> list[str]:
+    def _argv(self, command: str, *, unbuffered: bool = False) -> list[str]:
         """The command inside the node's job, in the node's environment."""
-        script = f"{_SET_UP.format(shell=shlex.quote(self._paths.shell(self.node_id)))}\n{command}"
-        inner = ["bash", "-c", script]
+        return self._inside(["bash", "-c", self._script(command)], unbuffered=unbuffered)
+
+    def _recorded(self, command: str, *, tty: bool = False) -> RecordedCommand:
+        """The same for a command whose end matters."""
+        inside = partial(self._inside, tty=tty)
+        return RecordedCommand(self._cluster, self.node_id, self._script(command), inside)
+
+    def _script(self, command: str) -> str:
+        return f"{_SET_UP.format(shell=shlex.quote(self._paths.shell(self.node_id)))}\n{command}"
+
+    def _inside(
+        self, inner: Sequence[str], *, tty: bool = False, unbuffered: bool = False
+    ) -> list[str]:
         report = self.report()
         if not report.get("job_id"):
-            return inner  # a head on the edge node
+            return list(inner)  # a head on the edge node
         return step_argv(
             str(report.get("leader_id") or report["job_id"]),
             inner,
@@ -201,7 +225,8 @@ class NodeAccess:
         )
 
     def _start(self, command: str) -> Process:
-        return self._cluster.transport.popen(self._argv(command))
+        recorded = self._recorded(command)
+        return RecordedProcess(self._cluster.transport.popen(recorded.argv), recorded)
 
     def _checked(self, command: str) -> None:
         code, output = self.capture(command, timeout_s=600)

@@ -67,6 +67,10 @@ class ClusterPaths:
         """The node's environment as shell lines (0600): sourced by ``ray exec`` and ``attach``."""
         return join(self.node(node_id), "shell.sh")
 
+    def command(self, node_id: str, key: str) -> str:
+        """How a command on the node ended, by the command's key, until its giver has read it."""
+        return join(self.node(node_id), f"command-{key}")
+
     def log(self, node_id: str) -> str:
         """What the job printed: activation, agent and ``ray start``."""
         return join(self.logs, f"{node_id}.log")

@@ -21,6 +21,7 @@ from ray.autoscaler.tags import STATUS_UPDATE_FAILED, TAG_RAY_NODE_STATUS
 
 from slurm_provider.access import NodeAccess
 from slurm_provider.cluster import Cluster
+from slurm_provider.command_end import UNFINISHED_CODE, Unfinished
 from slurm_provider.errors import ClusterError, ConfigError
 from slurm_provider.excludes import Excludes
 from slurm_provider.head_update import HeadUpdate, what_stays
@@ -51,6 +52,12 @@ class CommandFailed(click.ClickException):
         self.exit_code = code  # type: ignore[misc]  # click types it as a class variable
 
 
+class CommandUnfinished(click.ClickException):
+    """The user's command is not known to have run to its own end."""
+
+    exit_code = UNFINISHED_CODE
+
+
 class SlurmCommandRunner(CommandRunnerInterface):  # type: ignore[misc]  # Ray ships no types for it
     """Commands and files for one node."""
 
@@ -76,7 +83,7 @@ class SlurmCommandRunner(CommandRunnerInterface):  # type: ignore[misc]  # Ray s
         try:
             return self._run_for_user(cmd, port_forward, with_output, exit_on_fail)
         except _EXPECTED as error:
-            raise click.ClickException(str(error)) from None
+            raise _for_click(error) from None
 
     def run_rsync_up(
         self, source: str, target: str, options: Mapping[str, Any] | None = None
@@ -186,10 +193,13 @@ class SlurmCommandRunner(CommandRunnerInterface):  # type: ignore[misc]  # Ray s
                 return ""
             stop = cmd.endswith(_STOP_SUFFIX)
             cmd = self._own_paths(cmd.removesuffix(_STOP_SUFFIX))
-            if with_output:
-                code, output = self._node.capture(cmd, timeout_s=24 * 3600)
-            else:
-                code, output = self._node.call(cmd, tty=sys.stdin.isatty()), ""
+            try:
+                code, output = self._run_on_node(cmd, with_output)
+            except Unfinished as error:
+                if cmd == "ray stop" and self._node.has_left(_LEAVE_TIMEOUT_S):
+                    return ""
+                self._after_unfinished(error, stop)
+                raise
             self._remove_submitted()
             if stop:
                 self._say_ending()
@@ -200,6 +210,23 @@ class SlurmCommandRunner(CommandRunnerInterface):  # type: ignore[misc]  # Ray s
         finally:
             for tunnel in tunnels:
                 tunnel.close()
+
+    def _run_on_node(self, cmd: str, with_output: bool) -> tuple[int, str]:
+        if with_output:
+            return self._node.capture(cmd, timeout_s=24 * 3600)
+        return self._node.call(cmd, tty=sys.stdin.isatty()), ""
+
+    def _after_unfinished(self, error: Unfinished, stop: bool) -> None:
+        """Tidy up as far as that works; the error itself is told in any case."""
+        try:
+            self._remove_submitted()
+            if stop and error.node_has_ended:
+                self._say_ending()
+                self._cluster.take_down()
+        except (*_EXPECTED, OSError) as problem:
+            cli_logger.warning("{}", problem)
+        if stop and not error.node_has_ended:
+            cli_logger.warning("The cluster stays, as the command may go on: `ray down` ends it.")
 
     def _own_paths(self, cmd: str) -> str:
         if _click_command() == "submit":
@@ -270,7 +297,13 @@ class _Plainly:
         if isinstance(error, _EXPECTED):
             if _in_updater_thread():
                 self._runner.give_up(str(error))
-            raise click.ClickException(str(error)) from None
+            raise _for_click(error) from None
+
+
+def _for_click(error: BaseException) -> click.ClickException:
+    if isinstance(error, Unfinished):
+        return CommandUnfinished(str(error))
+    return click.ClickException(str(error))
 
 
 def _start_env(env: Mapping[str, object]) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """Files to a node and back: one tar stream over a command's standard input or output.
 
-``start`` begins a shell command on the node and returns its process.
+``start`` begins a shell command on the node and returns its process, whose ``wait`` raises
+Unfinished where the command was cut short.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import tempfile
 from collections.abc import Callable
 from typing import Any
 
+from slurm_provider.command_end import Unfinished
 from slurm_provider.errors import ClusterError
 from slurm_provider.excludes import Excludes
 from slurm_provider.transport import Process
@@ -65,16 +67,16 @@ def download(start: Start, source: str, target: str) -> None:
     kind = process.stdout.read(1)
     if not kind:
         _finish(process, what)
+        raise ClusterError(f"{what} failed: nothing came; run it again")
     into_folder = kind == b"d" or os.path.isdir(target) or target.endswith("/")
     parent = target if into_folder else os.path.dirname(os.path.abspath(target))
     os.makedirs(parent, exist_ok=True)
     if into_folder:
-        _extract(process.stdout, parent, what)
+        _take(process, parent, what)
     else:
         with tempfile.TemporaryDirectory(dir=parent) as scratch:
-            _extract(process.stdout, scratch, what)
+            _take(process, scratch, what)
             os.replace(os.path.join(scratch, os.path.basename(source)), target)
-    _finish(process, what)
 
 
 def quoted(path: str) -> str:
@@ -118,8 +120,17 @@ def _pack(source: str, target: str, excludes: Excludes, pipe: Any) -> None:
             archive.add(source, os.path.basename(target))
 
 
-def _extract(stream: Any, folder: str, what: str) -> None:
-    """Feed a tar stream to `tar`, which refuses paths that lead out of the folder."""
+def _take(process: Process, folder: str, what: str) -> None:
+    """Extract what the process sends; its end says more than that of a tar without the rest."""
+    code = _extract(process.stdout, folder)
+    _finish(process, what)
+    if code != 0:
+        raise ClusterError(f"{what} failed: tar ended with exit code {code}")
+
+
+def _extract(stream: Any, folder: str) -> int:
+    """Feed a tar stream to `tar`, which refuses paths that lead out of the folder; its exit
+    code."""
     process = subprocess.Popen(
         ["tar", "-x", "-f", "-", "-C", folder, "--no-same-owner"], stdin=subprocess.PIPE
     )
@@ -127,12 +138,14 @@ def _extract(stream: Any, folder: str, what: str) -> None:
     with process.stdin:
         while chunk := stream.read1(_CHUNK):
             process.stdin.write(chunk)
-    if process.wait() != 0:
-        raise ClusterError(f"{what} failed: tar ended with exit code {process.returncode}")
+    return process.wait()
 
 
 def _finish(process: Process, what: str) -> None:
-    code = process.wait(_ENDS_S)
+    try:
+        code = process.wait(_ENDS_S)
+    except Unfinished as error:
+        raise error.of(what) from None
     if code != 0:
         raise ClusterError(f"{what} failed (exit code {code}): {process.stderr_tail.strip()}")
 

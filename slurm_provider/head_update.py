@@ -9,6 +9,7 @@ from typing import Any
 
 from slurm_provider.access import NodeAccess
 from slurm_provider.cluster import Cluster
+from slurm_provider.command_end import Unfinished
 from slurm_provider.errors import ClusterError
 
 
@@ -26,12 +27,19 @@ class HeadUpdate:
 
     def run(self, node: NodeAccess, cmd: str) -> None:
         """A set-up command; raises ClusterError when it fails."""
-        code, words = node.stream(cmd, self._started)
-        if self._is_left:
-            raise SystemExit(1)  # Ctrl-C ended it, and needs no other words
+        try:
+            code, words = node.stream(cmd, self._started)
+        except Unfinished as error:
+            self._stop_if_left()
+            raise error.of(f"the set-up command {cmd!r}") from None
+        self._stop_if_left()
         if code != 0:
             more = f"\n{words}" if words else ""
             raise ClusterError(f"the set-up ended with exit code {code}: {cmd}{more}")
+
+    def _stop_if_left(self) -> None:
+        if self._is_left:
+            raise SystemExit(1)  # Ctrl-C ended it, and needs no other words
 
     def _started(self, process: Any) -> None:
         self._running = process

@@ -160,13 +160,14 @@ class ClusterStore:
             root, label = self.paths.root, self.transport.label
             raise ClusterError(f"{root} on {label} cannot be removed: {done.stderr.strip()}")
 
-    def write_problem(self) -> str | None:
-        """Why nothing can be written to the directory now (no space left, say); else None.
+    def write_problem(self, folder: str = "") -> str | None:
+        """Why nothing can be written to the directory now, or to a folder in it (no space left,
+        say); else None.
 
         A copy that is removed at once tells; a directory that is gone is not made anew.
         """
-        done = self.transport.run(["sh", "-c", _TRY_TO_WRITE, "sh", self.paths.root,
-                                   self.paths.identity], timeout_s=60.0)  # fmt: skip
+        argv = ["sh", "-c", _TRY_TO_WRITE, "sh", folder or self.paths.root, self.paths.identity]
+        done = self.transport.run(argv, timeout_s=60.0)
         lines = done.stderr.strip().splitlines()
         return lines[-1].rpartition(": ")[2] if done.returncode != 0 and lines else None
 
