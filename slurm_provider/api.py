@@ -18,6 +18,7 @@ import click
 
 from slurm_provider.access import NodeAccess
 from slurm_provider.cluster import Cluster
+from slurm_provider.command_end import Unfinished
 from slurm_provider.errors import ClusterError, StartFailed
 from slurm_provider.excludes import Excludes
 from slurm_provider.fleet.ledger import Node
@@ -242,7 +243,12 @@ class RayCluster(ClusterHandle):
             if self.head() is None:
                 if self._starting is None or self._starting.node_id != node_id:
                     self._starting = NodeAccess(self._cluster, node_id)
-                self._start(self._starting)
+                try:
+                    self._start(self._starting)
+                except Unfinished as error:
+                    if error.node_has_ended:
+                        raise StartFailed(str(error), node_id) from None
+                    raise
         head = self.head()
         if head is None:
             words = f"the head of cluster {self.name!r} left while it was starting"
@@ -285,7 +291,10 @@ class RayCluster(ClusterHandle):
             access.place_mount(source, target, Excludes.of(self._config))
         commands = [*self._config["initialization_commands"], *self._config["head_setup_commands"]]
         for command in commands:
-            code, output = access.capture(command, timeout_s=24 * 3600)
+            try:
+                code, output = access.capture(command, timeout_s=24 * 3600)
+            except Unfinished as error:
+                raise error.of(f"the set-up command {command!r}") from None
             if code != 0:
                 raise ClusterError(f"{command} ended with exit code {code} on the head: {output}")
         identity = {

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from slurm_provider.errors import ClusterError
+from slurm_provider.transport import TransportError
 
 UNFINISHED_CODE = 255
 """Exit code of a Ray command whose command on the node is not known to have run to its own end. The
@@ -61,7 +62,15 @@ class Unfinished(ClusterError):
 
     def of(self, what: str) -> Unfinished:
         """The same with another subject."""
-        return Unfinished(what, self._predicate, node_has_ended=self.node_has_ended)
+        return type(self)(what, self._predicate, node_has_ended=self.node_has_ended)
+
+
+class Dropped(Unfinished, TransportError):
+    """The connection broke under the command; for who tries again, an outage like others."""
+
+    def __init__(self, what: str, predicate: str, *, node_has_ended: bool | None) -> None:
+        super().__init__(what, predicate, node_has_ended=node_has_ended)
+        self.transient = True
 
 
 def parse_record(data: bytes) -> Record | None:
@@ -84,8 +93,8 @@ def own_exit_code(record: Record | None, passed_on: int | None) -> int | None:
 
 def unfinished(evidence: Evidence, node: NodeState) -> Unfinished:
     """What is known in one sentence, with the next step."""
-    predicate = _predicate(evidence, node)
-    return Unfinished("the command", predicate, node_has_ended=node.has_ended)
+    kind = Dropped if evidence.passed_on is None else Unfinished
+    return kind("the command", _predicate(evidence, node), node_has_ended=node.has_ended)
 
 
 def srun_words(stderr: str) -> str:
@@ -125,6 +134,11 @@ def _predicate(evidence: Evidence, node: NodeState) -> str:
         return (
             f"is not known to have finished: {how}, and {evidence.unreadable}, so it may go on; "
             "look for it with `ray exec` and `ps x` before you run it again"
+        )
+    if evidence.passed_on is None:
+        return (
+            f"had not started yet: {how}, and {node.words}, so it may still start; look for it "
+            "with `ray exec` and `ps x` before you run it again"
         )
     return f"did not start: {how}, and {node.words}; run it again"
 

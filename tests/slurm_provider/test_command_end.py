@@ -226,14 +226,15 @@ def test_ctrl_c_at_a_terminal_reaches_the_command_once(
 
 
 def test_a_shell_at_a_terminal_has_its_job_control_and_its_exit_code(tmp_path: Path) -> None:
-    record = tmp_path / "record"
+    record, (command, ready) = tmp_path / "record", handling(tmp_path, signal.SIGINT)
     argv = ["bash", "-c", _wrapper(), "command.sh", str(record), "true; bash --norc -i"]
     with terminal(argv) as shell:
-        shell.type("sh -c 'echo it ru''ns; sleep 60'\n")
-        shell.wait_for("it runs")
+        shell.type(f"({command})\n")
+        wait_for(ready.exists)
         shell.type("\x03")
+        shell.wait_for("1\r\n")
         shell.type("echo code $?\n")
-        shell.wait_for("code 130")
+        shell.wait_for("code 5")
         shell.type("exit 6\n")
         assert shell.wait() == 6
     assert "job control" not in shell.output
@@ -244,6 +245,11 @@ def test_a_folder_that_takes_nothing_keeps_no_command_from_running() -> None:
     with start("/dev/full", "echo ran; exit 3") as process:
         assert process.communicate(timeout=20)[0] == b"ran\n"
     assert process.returncode == 3
+
+
+def test_an_end_that_nobody_waits_for_any_more_leaves_nothing(tmp_path: Path) -> None:
+    assert wait_for_end(start(tmp_path / "record", f"rm {tmp_path}/record; exit 4")) == 4
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_command_s_umask_is_its_own(tmp_path: Path) -> None:

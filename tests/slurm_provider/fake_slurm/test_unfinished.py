@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
 
 from slurm_provider.access import NodeAccess
+from slurm_provider.api import RayCluster
 from slurm_provider.cluster import Cluster
 from slurm_provider.command_end import Unfinished
 from slurm_provider.command_runner import SlurmCommandRunner
-from slurm_provider.errors import ClusterError
+from slurm_provider.errors import ClusterError, StartFailed
 from slurm_provider.excludes import Excludes
 from slurm_provider.head_update import HeadUpdate
-from slurm_provider.transport import TransportError
+from slurm_provider.transport import Completed, LocalTransport, TransportError
 from tests.slurm_provider.fake_slurm.programs import Bench
 
 NODE = "headlaunch-0"
@@ -189,6 +191,67 @@ def test_a_set_up_command_that_was_cut_short_is_named(access: NodeAccess, bench:
 
     with pytest.raises(ClusterError, match=r"^the set-up command 'pip install x' did not start"):
         HeadUpdate(cluster, NODE).run(access, "pip install x")
+
+
+@pytest.mark.parametrize(
+    ("state", "kind"), [("NODE_FAIL", StartFailed), ("RUNNING", Unfinished)]
+)
+def test_a_cluster_from_python_whose_set_up_was_cut_short_says_by_its_error_if_its_head_is_gone(
+    access: NodeAccess, bench: Bench, state: str, kind: type[Exception]
+) -> None:
+    config = {
+        "cluster_name": "demo",
+        "max_workers": 0,
+        "provider": {
+            "type": "external",
+            "module": "slurm_provider.SlurmNodeProvider",
+            "cluster_dir": bench.store.paths.root,
+        },
+        "head_node_type": "head",
+        "setup_commands": [],
+        "head_setup_commands": ["pip install x"],
+        "worker_setup_commands": [],
+        "available_node_types": {"head": {"node_config": {"mem": "1G"}, "max_workers": 0}},
+    }
+    srun(bench, NEVER_STARTS)
+    end_job(bench, state)
+
+    with pytest.raises(kind, match=r"^the set-up command 'pip install x' "):
+        RayCluster(config, LocalTransport()).start_ray(NODE)
+
+
+class CutOff(LocalTransport):
+    """The connection breaks under every command on a node."""
+
+    def run(self, argv: Sequence[str], **options: Any) -> Completed:
+        if argv[0] == "srun":
+            raise TransportError(f"the connection to x dropped{REST}", transient=True)
+        return super().run(argv, **options)
+
+    def call(self, argv: Sequence[str], *, tty: bool) -> int:
+        raise TransportError(f"the connection to x dropped{REST}", transient=True)
+
+
+REST = " while 'srun' ran; whether it had its effect is unknown"
+
+
+def test_a_broken_connection_is_an_outage_for_who_tries_again_and_no_success(
+    access: NodeAccess, bench: Bench
+) -> None:
+    cluster = Cluster({"cluster_dir": bench.store.paths.root}, "demo", CutOff())
+
+    with pytest.raises(TransportError) as error:
+        NodeAccess(cluster, NODE).capture("true", 20)
+    with pytest.raises(click.ClickException) as said:
+        SlurmCommandRunner(cluster, NODE).run("true")
+
+    assert error.value.transient
+    assert said.value.exit_code == 255
+    assert str(said.value.message) == (
+        "the command had not started yet: the connection to x dropped while 'srun' ran, and the "
+        "head's job 7 still runs on n1, so it may still start; look for it with `ray exec` and "
+        "`ps x` before you run it again"
+    )
 
 
 @pytest.mark.parametrize(("state", "stays"), [("NODE_FAIL", False), ("RUNNING", True)])
