@@ -96,6 +96,7 @@ def failure(
         compute.run(context, payload, **arguments)
 
     result = dg.materialize([asset], raise_on_error=False, instance=instance)
+    assert result.asset_materializations_for_node("failing") == []
     found = failure_of(result, "failing")
     return str(found.metadata["failure_kind"].value), str(found.description)
 
