@@ -15,6 +15,7 @@ from tests.e2e.browser import browser
 from tests.e2e.cluster import Cluster, config, node_type
 from tests.e2e.conftest import MakeCluster
 from tests.e2e.dashboard import Links, dashboard, status_of, submits_a_job
+from tests.e2e.step import srun_with, sshd_above
 from tests.e2e.terminal import terminal
 from tests.sandbox_fixture import RunningSandbox, wait_for
 
@@ -55,6 +56,13 @@ def test_a_head_on_the_edge_node_works(edge: Cluster) -> None:
     assert (done.code, name in done.output) == (5, True)
 
 
+def test_a_command_killed_on_the_edge_node_with_its_shell_is_no_success(edge: Cluster) -> None:
+    done = edge.exec("kill -KILL $PPID", check=False)
+
+    assert done.code == 255
+    assert "the head on the edge node still runs" in done.output
+
+
 def test_a_head_on_the_edge_node_restarts_in_place(edge: Cluster) -> None:
     edge.wait_for_workers(1)
     before = edge.head()
@@ -85,6 +93,20 @@ def test_ray_exec_over_ssh(far: Cluster) -> None:
 
     assert done.code == 7
     assert {far.head()["host"], "user1"} <= set(done.output.split())
+
+
+def test_a_broken_connection_is_no_success_though_the_command_goes_on(far: Cluster) -> None:
+    mark = far.folder / "mark"
+    with far.background(far.ray_argv("exec", f"touch {mark}; sleep 3; touch {mark}.2")) as process:
+        wait_for(mark.exists, 30)
+        os.kill(sshd_above(srun_with(str(mark))), signal.SIGKILL)
+        output, _ = process.communicate(timeout=40)
+
+    assert process.returncode == 255
+    assert "it had started, the connection to user1@" in output
+    assert f"the head's job {far.head()['job_id']} still runs on" in output
+    assert "Traceback" not in output
+    wait_for((far.folder / "mark.2").exists)
 
 
 def test_a_job_grows_a_cluster_over_ssh(far: Cluster) -> None:
