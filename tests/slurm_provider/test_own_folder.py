@@ -180,7 +180,7 @@ def test_a_cluster_is_not_made_in_a_folder_of_another_user(tmp_path: Path) -> No
     store = ClusterStore(LocalTransport(), str(tmp_path / "demo"))
     folder(tmp_path / "demo", STRANGER, 0o777)
     for refused in (
-        store.check_own, store.check_private, lambda: store.create("demo", with_token=True),
+        store.check_own, store.check_private, lambda: store.create("demo"),
     ):  # fmt: skip
         with pytest.raises(ConfigError) as error:
             refused()
@@ -195,7 +195,8 @@ def test_a_cluster_is_not_used_with_anything_of_another_user_in_it(
     tmp_path: Path, name: str
 ) -> None:
     store = ClusterStore(LocalTransport(), str(tmp_path / "demo"))
-    store.create("demo", with_token=True)
+    store.create("demo")
+    store.renew_token()
     store.install_code()
     store.check_private()
     os.chown(tmp_path / "demo" / name, STRANGER, STRANGER)
@@ -206,4 +207,4 @@ def test_a_cluster_is_not_used_with_anything_of_another_user_in_it(
 def test_a_folder_that_cannot_be_made_is_said_in_the_systems_words() -> None:
     store = ClusterStore(LocalTransport(), "/proc/none/demo")
     with pytest.raises(ClusterError, match="cannot be used: No such file or directory"):
-        store.create("demo", with_token=True)
+        store.create("demo")

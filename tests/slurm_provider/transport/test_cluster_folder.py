@@ -21,10 +21,10 @@ def test_it_is_made_private_there_and_refused_where_others_may_replace_it(
 ) -> None:
     folder = tmp_path / "shared" / "it's a cluster"
     store = ClusterStore(connect(settings_for(sshd)), str(folder))
-    store.create("demo", with_token=True)
+    store.create("demo")
     assert [path.stat().st_mode & 0o777 for path in (folder, folder / "nodes")] == [0o700, 0o700]
     store.check_private()
     folder.parent.chmod(0o777)
-    for refused in (store.check_own, lambda: store.create("demo", with_token=True)):
+    for refused in (store.check_own, lambda: store.create("demo")):
         with pytest.raises(ConfigError, match=r"/shared \(mode 777\) may be written by everybody"):
             refused()
