@@ -12,6 +12,7 @@ from .commands import DAEMON_PATH, attempt, run_command
 from .layout import (
     ACCOUNT,
     CLUSTER_NAME,
+    DATABASE,
     EDGE_ADDRESS,
     SLURMDBD_PORT,
     SSH_PORT,
@@ -48,8 +49,8 @@ def start_munged(paths: Paths) -> ProcessId:
     return _when_ready("munged", process, paths, lambda: _answers(paths.munge_socket))
 
 
-def create_database(paths: Paths) -> None:
-    """The empty MariaDB that slurmdbd keeps its records in. Harmless if it is there."""
+def create_database_folder(paths: Paths) -> None:
+    """MariaDB's own files, without any database of ours. Harmless if they are there."""
     if (paths.database / "mysql").exists():
         return
     shutil.chown(paths.database, "mysql", "mysql")
@@ -86,6 +87,22 @@ def start_mariadbd(paths: Paths) -> ProcessId:
         paths,
     )
     return _when_ready("mariadbd", process, paths, lambda: _answers(paths.database_socket))
+
+
+def create_database(paths: Paths) -> None:
+    """The empty database that slurmdbd keeps its records in. Harmless if it is there.
+
+    slurmdbd would create it, and then connect once more by the same handle; with Debian 13's
+    MariaDB client library (3.4.10) that handle fails at its next query, and slurmdbd ends.
+    """
+    run_command(
+        [
+            "mariadb",
+            "--no-defaults",
+            f"--socket={paths.database_socket}",
+            f"--execute=CREATE DATABASE IF NOT EXISTS {DATABASE}",
+        ]
+    )
 
 
 def start_slurmdbd(paths: Paths) -> ProcessId:

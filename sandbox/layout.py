@@ -27,6 +27,7 @@ USERS = ("user1", "user2")
 PASSWORD_USER = "user1"
 ACCOUNT = "research"
 CLUSTER_NAME = "sandbox"
+DATABASE = "slurm_acct_db"
 GPU_TYPE = "a100"
 MAX_HOSTS = 64
 

@@ -140,8 +140,9 @@ class Sandbox:
         users.check_env_is_usable(env_prefix)
         users.write_profiles(paths, env_prefix)
         self._ensure(state, "munged", daemons.start_munged)
-        daemons.create_database(paths)
+        daemons.create_database_folder(paths)
         self._ensure(state, "mariadbd", daemons.start_mariadbd)
+        daemons.create_database(paths)
         self._ensure(state, "slurmdbd", daemons.start_slurmdbd)
         if not state.is_complete:
             with self._step("accounts"):

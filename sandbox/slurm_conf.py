@@ -9,6 +9,7 @@ from typing import Literal
 
 from .layout import (
     CLUSTER_NAME,
+    DATABASE,
     EDGE_ADDRESS,
     EDGE_NAME,
     GPU_TYPE,
@@ -102,7 +103,7 @@ def slurmdbd_conf(paths: Paths) -> str:
             "StorageType=accounting_storage/mysql",
             "StorageHost=localhost",
             "StorageUser=root",
-            "StorageLoc=slurm_acct_db",
+            f"StorageLoc={DATABASE}",
             f"PidFile={paths.spool}/slurmdbd.pid",
             f"LogFile={paths.logs}/slurmdbd.log",
             "",

@@ -13,7 +13,13 @@ def test_packages_of_missing_programs_are_named_once_and_sorted(
 ) -> None:
     there = {"slurmd", "sbatch", "ip", "nsenter", "useradd", "hostname", "ssh-keygen", "sshd"}
     monkeypatch.setattr(shutil, "which", lambda name, path: name if name in there else None)
-    assert packages.missing_packages() == ["mariadb-server", "munge", "slurmctld", "slurmdbd"]
+    assert packages.missing_packages() == [
+        "mariadb-client",
+        "mariadb-server",
+        "munge",
+        "slurmctld",
+        "slurmdbd",
+    ]
 
 
 def test_without_apt_the_missing_packages_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
