@@ -83,6 +83,8 @@ def start_mariadbd(paths: Paths) -> ProcessId:
             "--innodb-buffer-pool-size=64M",
             "--innodb-flush-log-at-trx-commit=0",
             "--innodb-lock-wait-timeout=900",  # slurmdbd asks for it
+            # slurmdbd 26.05 asks for it; older MariaDBs do not know it, hence "loose".
+            "--loose-innodb-snapshot-isolation=OFF",
         ],
         paths,
     )
