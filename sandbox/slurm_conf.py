@@ -126,7 +126,8 @@ def cgroup_conf(version: CgroupVersion, *, limits_memory: bool) -> str:
     (IgnoreSystemd). CPUs are never constrained: hosts may have more than the machine.
     """
     lines = [f"CgroupPlugin=cgroup/{version}"]
-    lines += ["CgroupAutomount=no"] if version == "v1" else ["IgnoreSystemd=yes"]
+    if version == "v2":
+        lines.append("IgnoreSystemd=yes")
     lines += [
         "ConstrainCores=no",
         "ConstrainDevices=no",

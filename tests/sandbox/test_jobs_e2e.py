@@ -55,6 +55,12 @@ def test_jobs_see_slurm_conf_and_nothing_of_the_daemons_environment(
     assert not [line for line in env if line.startswith(("RAY_SLURM_SANDBOX", "MYSQL"))]
 
 
+def test_a_job_log_has_only_what_the_job_printed(sandbox: RunningSandbox, folder: str) -> None:
+    options = ("--wait", f"--output={folder}/out")
+    sandbox.run("sbatch", *options, "--wrap", "echo batch; srun echo step")
+    assert Path(folder, "out").read_text() == "batch\nstep\n"
+
+
 def test_arrays_are_listed_task_by_task(sandbox: RunningSandbox) -> None:
     job = sandbox.run(
         *("sbatch", "--parsable", "--hold", "--array=0-2", "--output=/dev/null", "--wrap", "true")
