@@ -6,6 +6,7 @@ import os
 import pty
 import signal
 import subprocess
+import time
 from pathlib import Path
 
 import paramiko
@@ -152,6 +153,15 @@ def test_ray_dagster_and_this_project_import_for_users(
     script = "import ray, dagster, slurm_provider, dagster_glue; print(ray.__file__)"
     printed = sandbox.run("python3", "-c", script, user=user, host=host).stdout
     assert printed.startswith(f"{sandbox.info['env_prefix']}/")
+
+
+def test_a_host_does_not_wait_for_a_name_server_that_it_cannot_reach(
+    sandbox: RunningSandbox,
+) -> None:
+    began = time.monotonic()
+    asked = sandbox.run("getent", "hosts", "192.0.2.1", host="n1", check=False)
+    assert asked.returncode == 2  # not found
+    assert time.monotonic() - began < 4  # the resolver waits 5 s for each server
 
 
 def test_user2_cannot_read_the_home_of_user1(sandbox: RunningSandbox) -> None:
