@@ -1,7 +1,7 @@
 """Every long option of sbatch: what it takes, what it does, and who may set it (data only).
 
-Source: `man sbatch` and `sbatch --help` of Slurm 22.05, and the options added since as named in
-the release notes up to 25.11; those carry ``newer=True`` because Slurm 22.05 refuses them.
+Source: `man sbatch` and `sbatch --help` of Slurm 22.05, and the options that `man sbatch` of 24.11
+and 26.05 adds; those carry ``newer=True`` because Slurm 22.05 refuses them.
 An option with a ``reason`` belongs to the provider; the reason is what a user is told.
 
 To add an option: one line here, in alphabetical order.
@@ -88,6 +88,7 @@ _OPTIONS = (
     Option("constraint", TEXT, "Features the host must have (a&b, a|b).", short="C"),
     Option("container", TEXT, "OCI container bundle to run in."),
     Option("container-id", TEXT, "Name of the OCI container.", newer=True),
+    Option("container-type", TEXT, "Type of the OCI container.", newer=True),
     Option("contiguous", FLAG, "Ask for neighbouring hosts."),
     Option("core-spec", NUMBER, "Cores kept for the system.", short="S"),
     Option("cores-per-socket", COUNT, "Only hosts with at least this many cores per socket."),
@@ -148,6 +149,13 @@ _OPTIONS = (
     Option("mem-bind", TEXT, "Binding of tasks to memory."),
     Option("mem-per-cpu", MEMORY, "Memory per CPU of the node."),
     Option("mem-per-gpu", MEMORY, "Memory per GPU of the node."),
+    Option(
+        "mem-update",
+        TEXT,
+        "Lower the memory limit to what is in use after a while.",
+        "Ray learns a node's memory once, at its start, and would use what Slurm takes away later",
+        newer=True,
+    ),
     Option("mincpus", COUNT, "Only hosts with at least this many CPUs."),
     Option("network", TEXT, "Switch or network details, site dependent."),
     Option("nice", INTEGER_OR_BARE, "Lower the priority by this much (100 if bare)."),
