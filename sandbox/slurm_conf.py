@@ -1,6 +1,7 @@
 """The text of Slurm's configuration files for a sandbox. Pure functions.
 
-Keywords are those of slurm.conf(5), slurmdbd.conf(5), cgroup.conf(5) and gres.conf(5) of 22.05.
+Keywords are those of slurm.conf(5), slurmdbd.conf(5), cgroup.conf(5) and gres.conf(5) of 22.05 that
+24.11 and 26.05 take, too.
 """
 
 from __future__ import annotations
@@ -62,6 +63,8 @@ def slurm_conf(shape: Shape, paths: Paths) -> str:
             "PreemptType=preempt/partition_prio",
             "PreemptMode=CANCEL",
             "# --signal=B:... also warns a batch script that it will be preempted in GraceTime.",
+            # 24.11 documents PreemptParameters=send_user_signal instead, which 22.05 refuses, and
+            # still honours this.
             "SlurmctldParameters=preempt_send_user_signal",
             "",
             "AccountingStorageType=accounting_storage/slurmdbd",
