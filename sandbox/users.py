@@ -85,12 +85,13 @@ def login_profile(paths: Paths, env_prefix: str | None) -> str:
 
 def _add_user(user: str, paths: Paths) -> None:
     run_command(
-        # A range of ids of their own, away from the machine's people and services.
+        # A range of ids of their own, away from the machine's people and services. System users get
+        # no subordinate ids; Ubuntu 22.04's useradd cannot leave these out for others.
         [
             "useradd",
-            *("-K", "UID_MIN=57001", "-K", "UID_MAX=57999"),
-            *("-K", "GID_MIN=57001", "-K", "GID_MAX=57999"),
-            *("-K", "SUB_UID_COUNT=0", "-K", "SUB_GID_COUNT=0"),
+            "--system",
+            *("-K", "SYS_UID_MIN=57001", "-K", "SYS_UID_MAX=57999"),
+            *("-K", "SYS_GID_MIN=57001", "-K", "SYS_GID_MAX=57999"),
             *("--user-group", "--no-create-home", "--home-dir", str(paths.home(user))),
             *("--shell", "/bin/bash", "--comment", MARK),
             user,
