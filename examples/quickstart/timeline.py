@@ -22,8 +22,9 @@ def main(times_path: str, nodes_path: str) -> None:
     for what, moment in moments:
         # Slurm's own times are whole seconds.
         print(f"{max(0.0, moment - times['demand']):7.1f} s  {what}")
-    hosts = sorted({node["host"] for node in nodes if node["host"]})
-    print(f"{len(nodes)} workers on {len(hosts)} hosts ({', '.join(hosts)})")
+    joined = [node for node in nodes if node["joined_time"] is not None]
+    hosts = sorted({node["host"] for node in joined})
+    print(f"{len(joined)} workers on {len(hosts)} hosts ({', '.join(hosts)})")
 
 
 def _first(nodes: list[dict[str, Any]], key: str) -> float:

@@ -15,11 +15,18 @@ export RAY_USAGE_STATS_ENABLED=0
 # of this project of that day resolved it (the first command that meets it removes it and fails).
 ray down --yes "$config" > /dev/null 2>&1 || true
 
-trap 'run ray down --yes "$config"' EXIT
+rm -f times.json
+
+watch=
+leave() {
+    [ -z "$watch" ] || kill "$watch" 2> /dev/null || true
+    run ray down --yes "$config"
+}
+trap leave EXIT
 run ray up --yes "$config"
 run ray-slurm status "$config"
 
-python watch.py "$config" growth.json &
+python watch.py "$config" times.json growth.json &
 watch=$!
 run ray submit "$config" sweep.py -- "$PWD/times.json"
 echo
