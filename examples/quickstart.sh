@@ -1,6 +1,6 @@
 #!/bin/bash
 # From nothing to a Ray Tune sweep on a real multi-host Slurm, all on this machine, and back.
-# usage: sudo examples/quickstart.sh      (Debian 12 or Ubuntu 22.04+, Python >= 3.10)
+# usage: sudo examples/quickstart.sh      (Debian 12 or 13, Ubuntu 22.04 or 24.04)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 if [ "$(id -u)" != 0 ]; then
