@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from slurm_provider.slurm.errors import SlurmOutputError
 from slurm_provider.slurm.job_ids import expand_tasks
-from slurm_provider.slurm.queue import EPOCH_TIMES, FIELD_SEPARATOR
+from slurm_provider.slurm.queue import EPOCH_TIMES, FIELD_SEPARATOR, epoch_s
 from slurm_provider.slurm.states import JobState, parse_state
 
 
@@ -165,9 +165,9 @@ def _job(row: Mapping[str, str]) -> JobRecord:
         nodelist="" if row["NodeList"] == "None assigned" else row["NodeList"],
         partition=row["Partition"],
         account=row["Account"],
-        submit_time=_epoch_s(row["Submit"]),
-        start_time=_epoch_s(row["Start"]),
-        end_time=_epoch_s(row["End"]),
+        submit_time=epoch_s(row["Submit"]),
+        start_time=epoch_s(row["Start"]),
+        end_time=epoch_s(row["End"]),
         allocated=_tres(row["AllocTRES"]),
     )
 
@@ -188,18 +188,23 @@ def _step(step: str, row: Mapping[str, str]) -> StepRecord:
 
 
 def parse_cpu_time_s(text: str) -> float:
-    """Seconds of sacct's ``[days-[hours:]]minutes:seconds[.fraction]``; empty is zero."""
+    """Seconds of sacct's ``[days-[hours:]]minutes:seconds[.fraction]``; empty is zero.
+
+    Raises ValueError.
+    """
     if not text:
         return 0.0
-    days, dash, clock = text.rpartition("-")
+    match = _CPU_TIME.fullmatch(text)
+    if match is None:
+        raise ValueError(f"{text!r} is not a CPU time")
     seconds = 0.0
-    for part in clock.split(":"):
+    for part in match["clock"].split(":"):
         seconds = seconds * 60 + float(part)
-    return seconds + (int(days) * 86400 if dash else 0)
+    return seconds + int(match["days"] or 0) * 86400
 
 
 def parse_size_bytes(text: str) -> int | None:
-    """Bytes of sacct's ``3212K``, ``1.50G`` or ``0``; None if empty."""
+    """Bytes of sacct's ``3212K``, ``1.50G`` or ``0``; None if empty. Raises ValueError."""
     match = _SIZE.fullmatch(text)
     if match is None:
         if text:
@@ -240,14 +245,6 @@ def _exit(text: str) -> tuple[int, int]:
     return int(code or 0), int(signal or 0)
 
 
-def _epoch_s(text: str) -> float | None:
-    if text in ("", "Unknown", "None", "N/A"):
-        return None
-    if not text.isdigit():
-        raise ValueError(f"time {text!r} is not in epoch seconds: SLURM_TIME_FORMAT was ignored")
-    return float(text)
-
-
 def _tres(text: str) -> dict[str, str]:
     return dict(_pair(entry) for entry in text.split(",") if "=" in entry)
 
@@ -282,4 +279,7 @@ _FIELDS = (
 )
 _GPU_UTIL, _GPU_MEM = "gres/gpuutil", "gres/gpumem"
 _NOT_SAMPLED = 1 << 60
-_SIZE = re.compile(r"(?P<number>[0-9]+(?:\.[0-9]+)?)(?P<unit>[KMGTP]?)")
+_SIZE = re.compile(r"(?P<number>[0-9]{1,20}(?:\.[0-9]+)?)(?P<unit>[KMGTP]?)")
+_CPU_TIME = re.compile(
+    r"(?:(?P<days>[0-9]{1,9})-)?(?P<clock>[0-9]{1,12}(?::[0-9]{1,12}){0,2}(?:\.[0-9]+)?)"
+)

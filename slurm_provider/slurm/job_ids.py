@@ -6,6 +6,9 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 
 _TASK = re.compile(r"([0-9]+)_([0-9]+)")
+_PART = r"[0-9]{1,7}(?:-[0-9]{1,7}(?::0*[1-9][0-9]{0,6})?)?"
+_TASKS = re.compile(rf"([0-9]+)_\[({_PART}(?:,{_PART})*)(?:%[0-9]+)?\]")
+_MOST_TASKS = 4_000_001  # the highest MaxArraySize that Slurm takes
 _ID = re.compile(r"[0-9]+(?:_(?:[0-9]+|\[[0-9,-]+\])|\+[0-9]+)?")
 
 
@@ -41,7 +44,7 @@ def fold_job_ids(job_ids: Iterable[str]) -> list[str]:
 
 def expand_tasks(display_id: str) -> set[str]:
     """The single ids in ``2_[1-3,7%2]``; any other id is only itself."""
-    match = re.fullmatch(r"([0-9]+)_\[([0-9,:-]+)(?:%[0-9]+)?\]", display_id)
+    match = _TASKS.fullmatch(display_id)
     if match is None:
         return {display_id}
     found: set[str] = set()
@@ -49,6 +52,8 @@ def expand_tasks(display_id: str) -> set[str]:
         span, _, step = part.partition(":")
         first, _, last = span.partition("-")
         numbers = range(int(first), int(last or first) + 1, int(step or 1))
+        if len(found) + len(numbers) > _MOST_TASKS:
+            return {display_id}
         found.update(f"{match[1]}_{number}" for number in numbers)
     return found
 

@@ -8,6 +8,7 @@ on 22.05), and the job's name, the only field with free text of other software, 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
@@ -91,7 +92,7 @@ def parse_queue(text: str) -> list[Job]:
     if records.pop():
         raise SlurmOutputError(_problem("its output ends within a record", text[-200:]))
     # A listing of thousands repeats the same few texts, and this runs in every autoscaler tick.
-    states, times = _Memo(parse_state), _Memo(_epoch_s)
+    states, times = _Memo(parse_state), _Memo(epoch_s)
     limits, numbers = _Memo(_time_limit_s), _Memo(int)
     jobs: list[Job] = []
     for record in records:
@@ -145,10 +146,11 @@ class _Memo(dict[str, _Value]):
         return value
 
 
-def _epoch_s(text: str) -> float | None:
+def epoch_s(text: str) -> float | None:
+    """Seconds of a time of squeue or sacct under EPOCH_TIMES; None if it has none."""
     if text in ("N/A", "NONE", "Unknown", "None", ""):
         return None
-    if not text.isdigit():
+    if not _EPOCH.fullmatch(text):
         raise ValueError(f"time {text!r} is not in epoch seconds: SLURM_TIME_FORMAT was ignored")
     return float(text)
 
@@ -163,6 +165,7 @@ def _problem(cause: str, text: str) -> str:
     return f"squeue: {cause}: {text[:200]!r}. Try `squeue --me` by hand; a wrapper may change it"
 
 
+_EPOCH = re.compile(r"[0-9]{1,12}")
 # The order of Job's fields up to name. `man squeue`, --format.
 _FORMAT_LETTERS = "iATrPNVSelCj"
 _FIELD_COUNT = len(_FORMAT_LETTERS)

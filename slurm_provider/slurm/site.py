@@ -213,7 +213,7 @@ def _limit_s(text: str) -> int | None:
 
 
 def _leading_int(text: str, default: int) -> int:
-    match = re.match(r"[0-9]+", text)
+    match = re.match(r"[0-9]{1,18}", text)
     return int(match[0]) if match else default
 
 

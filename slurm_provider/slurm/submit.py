@@ -136,4 +136,4 @@ _CLEAN_ENV = (
     "sh",
 )
 _PARSABLE = re.compile(r"(?P<job_id>[0-9]+)(?:;[\w.-]+)?")
-_START = re.compile(r"to start at (?P<epoch>[0-9]+)(?:\s|$)")
+_START = re.compile(r"to start at (?P<epoch>[0-9]{1,12})(?:\s|$)")
