@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
+from slurm_provider.cluster_paths import folder_problem
 from slurm_provider.config import ProviderConfig, SshConfig, parse_provider
 from slurm_provider.errors import ClusterError, ConfigError
 from slurm_provider.fleet.edge import EdgeHead
@@ -125,7 +126,9 @@ class Cluster:
     def _root(self, transport: Transport) -> str:
         path = self.config.cluster_dir or f"~/.ray-slurm/{self.name}"
         if path == "~" or path.startswith("~/"):
-            return transport.home() + path[1:]
+            path = transport.home() + path[1:]
+            if problem := folder_problem(path):
+                raise ConfigError(f"provider.cluster_dir {path!r} cannot be used: {problem}")
         if not os.path.isabs(path):
             raise ClusterError(
                 f"provider.cluster_dir {path!r} must be absolute or start with ~/ : it is used on "

@@ -16,6 +16,17 @@ def new_token() -> str:
     return secrets.token_hex(32)
 
 
+def folder_problem(path: str) -> str | None:
+    """Why a cluster's folder cannot be at ``path``, or None."""
+    if not path.isprintable():
+        return "it contains a line break or another character that cannot be printed"
+    if ":" in path:
+        return "the PATH of every node holds a folder in it, and ':' ends a folder there"
+    if "\\" in path:
+        return "sbatch takes a backslash in the path of a log for something else"
+    return None
+
+
 class ClusterPaths:
     """Paths below ``root`` as seen by every host of the cluster."""
 
@@ -74,7 +85,3 @@ class ClusterPaths:
     def log(self, node_id: str) -> str:
         """What the job printed: activation, agent and ``ray start``."""
         return join(self.logs, f"{node_id}.log")
-
-    def log_pattern(self, launch: str) -> str:
-        """The same for sbatch: ``%a`` is the array task id, which is the node's index."""
-        return join(self.logs, f"{launch}-%a.log")

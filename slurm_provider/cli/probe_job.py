@@ -10,6 +10,7 @@ from typing import Any
 
 from slurm_provider.cli.output import moment
 from slurm_provider.slurm import Job, SlurmClient, SlurmError, Submission, explain
+from slurm_provider.slurm.output_path import escaped_pattern
 
 _NAME = "ray-slurm-check"
 _MINUTES = "5"
@@ -52,7 +53,7 @@ class ProbeJob:
             options={key: value for key, value in options.items() if key not in _DELAYING},
             provider_options={
                 "job-name": self.name,
-                "output": log,
+                "output": escaped_pattern(log),
                 "time": _MINUTES,
                 "chdir": "/",
                 "no-requeue": True,

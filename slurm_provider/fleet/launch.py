@@ -12,6 +12,7 @@ from slurm_provider.config import EnvironmentConfig, ProviderConfig
 from slurm_provider.fleet.identity import HEAD, JobIdentity
 from slurm_provider.node_types import NodeType
 from slurm_provider.slurm import parse_time_s
+from slurm_provider.slurm.output_path import escaped_pattern
 
 _MIN_LEAD_S = 15
 # A login node is not ours: the head there takes no tasks and little memory unless told otherwise.
@@ -134,12 +135,11 @@ def provider_options(
 
     Without a batch script (``has_script``) there is nothing that Slurm could signal.
     """
-    log = paths.log_pattern(identity.launch)
-    if identity.index is not None:
-        log = paths.log(f"{identity.launch}-{identity.index}")
+    # In an array each task has a log of its own: %a is the task id, which is the node's index.
+    index = "%a" if identity.index is None else identity.index
     options: dict[str, Any] = {
         "job-name": identity.job_name,
-        "output": log,
+        "output": f"{escaped_pattern(paths.logs)}/{identity.launch}-{index}.log",
         "no-requeue": True,  # Ray replaces nodes itself; a requeued job would reuse a node id
         "chdir": "/",
         "ntasks": 1,

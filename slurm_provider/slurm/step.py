@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from slurm_provider.slurm.output_path import escaped_pattern
+
 
 def step_argv(
     job_id: str,
@@ -67,7 +69,7 @@ def agent_argv(
         "--chdir=/",
         "--mpi=none",
         "--input=none",
-        f"--output={log}",
+        f"--output={escaped_pattern(log)}",
         "--open-mode=append",
         *command,
     ]
