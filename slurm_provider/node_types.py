@@ -10,7 +10,7 @@ from typing import Any
 from slurm_provider.agent.allocation import accelerator_type, ray_memory
 from slurm_provider.errors import ConfigError
 from slurm_provider.fleet.identity import name_error
-from slurm_provider.slurm import OptionError, Requested, requested, validate
+from slurm_provider.slurm import OptionError, Requested, check_turned_off, requested, validate
 
 _SLURM_GIVES = ("CPU", "GPU", "memory")
 # As ray/_private/label_utils.py, so that a bad label does not only show on the nodes.
@@ -45,15 +45,22 @@ def read_node_type(name: str, section: Mapping[str, Any], defaults: Mapping[str,
     problem = name_error(name)
     if problem:
         raise ConfigError(f"available_node_types: {name!r} cannot be a node type's name; {problem}")
+    own, where = section.get("node_config") or {}, f"node_config of {name!r}"
     try:
         validate(defaults, "provider.defaults")  # first, so that its mistakes are told as its own
-        options = validate(
-            {**defaults, **(section.get("node_config") or {})}, f"node_config of {name!r}"
-        )
+        check_turned_off(defaults, {}, "provider.defaults")
+        check_turned_off(own, defaults, where)
+        options = validate({**defaults, **own}, where)
         asked = requested(options)
     except OptionError as error:
         raise ConfigError(str(error)) from None
     given = {k: v for k, v in (section.get("resources") or {}).items()}
+    for key in given:
+        if not isinstance(key, str):
+            raise ConfigError(
+                f"resources of {name!r}: {key!r} is not text to YAML, which reads an unquoted on "
+                "or 010 as something else; quote the resource's name"
+            )
     resources: dict[str, int] = dict(given)
     planned: dict[str, int] = {"CPU": asked.cpus or 1}
     if asked.gpus:
@@ -123,13 +130,18 @@ def custom_resources(resources: Mapping[str, int]) -> dict[str, int]:
 
 def _labels(name: str, labels: Mapping[str, Any]) -> dict[str, str]:
     for key, value in labels.items():
-        if not _LABEL_KEY.fullmatch(str(key)) or not _LABEL_VALUE.fullmatch(str(value)):
+        if not isinstance(key, str) or not isinstance(value, str):
+            raise ConfigError(
+                f"labels of {name!r}: {key!r}: {value!r} is not text to YAML, which reads an "
+                "unquoted on, 010 or 1.10 as something else; quote it"
+            )
+        if not _LABEL_KEY.fullmatch(key) or not _LABEL_VALUE.fullmatch(value):
             raise ConfigError(
                 f"labels of {name!r}: `ray start` takes no label {key!r}: {value!r}; use letters, "
                 "digits, '.', '_' and '-', starting and ending with a letter or digit, 63 at most "
                 "(a key may have a prefix: site.org/key)"
             )
-    return {str(key): str(value) for key, value in labels.items()}
+    return dict(labels)
 
 
 def _ceiling(key: str, planned: Mapping[str, int], asked: Requested) -> float:

@@ -17,7 +17,7 @@ from slurm_provider.slurm.errors import (
 )
 from slurm_provider.slurm.hetjob import MAX_COMPONENTS, Component, carried_over
 from slurm_provider.slurm.option_table import OPTIONS, Option
-from slurm_provider.slurm.options import OptionError, to_argv, validate
+from slurm_provider.slurm.options import OptionError, check_turned_off, to_argv, validate
 from slurm_provider.slurm.quantities import (
     Gres,
     parse_gres,
@@ -65,6 +65,7 @@ __all__ = [
     "Submitted",
     "Verdict",
     "carried_over",
+    "check_turned_off",
     "explain",
     "parse_gres",
     "parse_memory_mb",

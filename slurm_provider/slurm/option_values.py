@@ -3,6 +3,10 @@
 Each ``ValueKind`` turns what YAML gave into the text after ``--key=``, ``True`` for a bare flag,
 or raises ValueError with a reason that ends the sentence "KEY: VALUE ...". ``False`` never gets
 here: for every option it means "leave this one out".
+
+A value reaches Slurm as the user wrote it or not at all. Text must be text to YAML too, which
+reads 0815 or 1:30 as another number. A number must be one that sbatch does not cut off: it takes
+4294967297 CPUs for 1 (22.05).
 """
 
 from __future__ import annotations
@@ -23,6 +27,12 @@ from slurm_provider.slurm.quantities import (
 
 OptionValue = str | bool
 
+# Slurm keeps most counts in 16 bits, of which it uses the last values for itself.
+MOST = 65_533
+# Minutes and megabytes are kept in 32 bits (memory of a job in more).
+_MOST_MINUTES = 2**31 - 1
+_MOST_MB = 2**32 - 3
+
 
 @dataclass(frozen=True)
 class ValueKind:
@@ -42,7 +52,7 @@ def choice(*allowed: str, bare: bool = False) -> ValueKind:
             if "yes" in allowed:  # YAML reads an unquoted yes as true
                 return "yes"
             raise ValueError(f"needs a value: {' or '.join(allowed)}")
-        text = _text(value)
+        text = _text_or_number(value)
         if text not in allowed:
             also = "true or " if bare else ""
             raise ValueError(f"is not allowed; use {also}{', '.join(allowed)}")
@@ -51,18 +61,20 @@ def choice(*allowed: str, bare: bool = False) -> ValueKind:
     return ValueKind(("nothing or " if bare else "") + " | ".join(allowed), convert)
 
 
-def whole_number(minimum: int, *, bare: bool = False) -> ValueKind:
-    """An integer from ``minimum``; ``bare`` also allows the option without a value."""
+def whole_number(minimum: int, maximum: int = MOST, *, bare: bool = False) -> ValueKind:
+    """An integer from ``minimum`` to ``maximum``; ``bare`` also allows the option without a
+    value."""
 
     def convert(value: object) -> OptionValue:
         if value is True and bare:
             return True
         if isinstance(value, bool) or not isinstance(value, int | str):
             raise ValueError(f"is not a whole number from {minimum}")
-        text = str(value)
-        if not _INTEGER.fullmatch(text) or int(text) < minimum:
+        if isinstance(value, str) and not _INTEGER.fullmatch(value):
             raise ValueError(f"is not a whole number from {minimum}")
-        return text
+        if not minimum <= int(value) <= maximum:
+            raise ValueError(f"is not a whole number from {minimum} to {maximum}")
+        return str(value)
 
     return ValueKind(("nothing or " if bare else "") + f"whole number from {minimum}", convert)
 
@@ -75,20 +87,31 @@ def _flag(value: object) -> OptionValue:
 
 def _text(value: object) -> str:
     if value is True:
-        raise ValueError("needs a value; this option is not a switch")
-    if isinstance(value, float):
-        raise ValueError("is a number with a point; quote it if it is meant as text")
+        raise ValueError(
+            "needs a value; this option is not a switch (YAML reads an unquoted yes or on as "
+            "true: quote it if it is meant as text)"
+        )
+    if isinstance(value, int | float):
+        raise ValueError(
+            "is a number to YAML, which also reads an unquoted 010 as 8, 1:30 as 90 and 1.10 as "
+            f'1.1; quote what is meant as text: "{value}"'
+        )
+    if isinstance(value, date):
+        raise ValueError("is a date to YAML; quote what is meant as text")
     if isinstance(value, list | tuple):
         raise ValueError('is a list, but Slurm takes one text here (for example "a&b")')
-    if not isinstance(value, str | int):
+    if not isinstance(value, str):
         raise ValueError("is not text")
-    text = str(value)
-    if not text or text != text.strip():
+    if not value or value != value.strip():
         raise ValueError("is empty or begins or ends with a space")
     # A line break could end a line of a script, a NUL an argument; no option needs either.
-    if not text.isprintable():
+    if not value.isprintable():
         raise ValueError("contains a line break or another character that cannot be printed")
-    return text
+    return value
+
+
+def _text_or_number(value: object) -> str:
+    return _text(str(value) if isinstance(value, int) and value is not True else value)
 
 
 def _comma_list(value: object) -> str:
@@ -102,7 +125,7 @@ def _comma_list(value: object) -> str:
 
 def _one_host(value: object) -> str:
     text = _comma_list(value)
-    if any(sign in text for sign in ",[/"):
+    if any(sign in text for sign in ",[/ "):
         raise ValueError(
             "names more than one host (or a file), and Slurm gives a job all of them; a Ray node "
             "is one job on one host: name one host, or use constraint or exclude"
@@ -119,10 +142,12 @@ def _one_cluster(value: object) -> str:
 
 def _memory(value: object) -> str:
     try:
-        text = str(value) if isinstance(value, float) else _text(value)
-        parse_memory_mb(text)
+        text = str(value) if isinstance(value, float) else _text_or_number(value)
+        memory_mb = parse_memory_mb(text)
     except ValueError:
         raise ValueError(f"is not a memory size; allowed: {MEMORY_FORMS}") from None
+    if memory_mb > _MOST_MB:
+        raise ValueError("is more memory than Slurm can count")
     return text
 
 
@@ -135,15 +160,19 @@ def _duration(value: object) -> str:
         )
     text = _text(value)
     try:
-        parse_time_s(text)
+        time_s = parse_time_s(text)
     except ValueError:
         raise ValueError(f"is not a time span; allowed: {TIME_FORMS}") from None
+    if time_s is not None and time_s > _MOST_MINUTES * 60:
+        raise ValueError("is a longer time than Slurm can count; for no limit write UNLIMITED")
     return text
 
 
 def _moment(value: object) -> str:
     if isinstance(value, datetime) and value.tzinfo is not None:
         raise ValueError("has a time zone, which Slurm does not take; quote the local time")
+    if isinstance(value, datetime) and value.microsecond:
+        raise ValueError("has fractions of a second, which Slurm does not take")
     if isinstance(value, date):
         return value.isoformat()
     if isinstance(value, int) and not isinstance(value, bool):
@@ -166,26 +195,47 @@ def _gres(value: object) -> str:
 
 
 def _gpus(value: object) -> str:
-    text = _comma_list(value)
+    text = _text_or_number(value) if isinstance(value, int) else _comma_list(value)
     if not _GPUS.fullmatch(text):
         raise ValueError('is not a number of GPUs; allowed: "2", "a100:2" or "a100:1,v100:1"')
     return text
 
 
+def _priority(value: object) -> str:
+    text = _text_or_number(value)
+    if not _INTEGER.fullmatch(text) and text.upper() != "TOP":
+        raise ValueError("is not a number or TOP, and sbatch would take it for 0")
+    return text
+
+
+def _extra(value: object) -> str:
+    text = _text(value)
+    if _SOCKETS_CORES_THREADS.fullmatch(text):
+        raise ValueError(
+            "is taken for --extra-node-info by a Slurm that does not know this option; use "
+            "sockets-per-node, cores-per-socket and threads-per-core"
+        )
+    return text
+
+
 FLAG = ValueKind("nothing", _flag)
 TEXT = ValueKind("text", _text)
+TEXT_OR_NUMBER = ValueKind("text or number", _text_or_number)
 LIST = ValueKind("text or list", _comma_list)
 HOST = ValueKind("one host name", _one_host)
 CLUSTER = ValueKind("one Slurm cluster", _one_cluster)
 COUNT = whole_number(1)
 NUMBER = whole_number(0)
-INTEGER_OR_BARE = whole_number(-2147483645, bare=True)
+INTEGER_OR_BARE = whole_number(-2147483645, 2147483645, bare=True)
 MEMORY = ValueKind("memory size", _memory)
 DURATION = ValueKind(f"time span, quoted: {TIME_FORMS}", _duration)
 MOMENT = ValueKind("moment, quoted", _moment)
 GRES = ValueKind(f"gres list: {GRES_FORMS}", _gres)
 GPUS = ValueKind('number of GPUs, or "type:number"', _gpus)
+PRIORITY = ValueKind("number or TOP", _priority)
+EXTRA = ValueKind("text", _extra)
 
-_INTEGER = re.compile(r"-?[0-9]+")
+_INTEGER = re.compile(r"-?[0-9]{1,18}")
+_SOCKETS_CORES_THREADS = re.compile(r"[0-9*-]+(?::[0-9*-]+)*")
 _GPUS = re.compile(r"(?:[A-Za-z0-9_.+-]+:)?[0-9]+(?:,(?:[A-Za-z0-9_.+-]+:)?[0-9]+)*")
 _GRES = re.compile(r"[A-Za-z0-9_.+-]+(?:[:,][A-Za-z0-9_.+-]+)*")

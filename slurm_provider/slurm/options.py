@@ -10,7 +10,17 @@ import difflib
 from collections.abc import Mapping
 
 from slurm_provider.slurm.option_table import ONLY_ONE, OPTIONS
-from slurm_provider.slurm.option_values import OptionValue
+from slurm_provider.slurm.option_values import (
+    CLUSTER,
+    EXTRA,
+    HOST,
+    LIST,
+    PRIORITY,
+    TEXT,
+    TEXT_OR_NUMBER,
+    OptionValue,
+    ValueKind,
+)
 
 
 class OptionError(ValueError):
@@ -50,6 +60,20 @@ def validate(options: Mapping[str, object], where: str) -> dict[str, OptionValue
     return checked
 
 
+def check_turned_off(
+    options: Mapping[str, object], defaults: Mapping[str, object], where: str
+) -> None:
+    """Refuse a ``false`` for a text that no default sets: YAML reads an unquoted ``no`` or ``off``
+    as false, and the option would be left out in silence. Raises OptionError."""
+    for key, value in options.items():
+        if value is False and key in OPTIONS and key not in defaults and _is_text(key):
+            reason = (
+                f"{key}: false leaves out a default, and provider.defaults sets none; remove it, "
+                "or quote it if it is meant as text (YAML reads an unquoted no or off as false)"
+            )
+            raise OptionError(where, key, value, reason)
+
+
 def check_provider_options(options: Mapping[str, object]) -> dict[str, OptionValue]:
     """The provider's own options, by the same rules but with every option allowed."""
     checked: dict[str, OptionValue] = {}
@@ -80,18 +104,36 @@ def _convert(key: str, value: object, where: str) -> OptionValue:
         reason = f"{key!r} is a mapping, but Slurm takes text here (for example gres: gpu:2)"
         raise OptionError(where, key, value, reason)
     try:
-        return OPTIONS[key].kind.convert(value)
+        return _kind(key).convert(value)
     except ValueError as error:
         reason = str(error)
         if key in ONLY_ONE:
             reason = f"is not allowed, only 1: {ONLY_ONE[key]}"
-        shown = str(value).lower() if isinstance(value, bool) else repr(value)  # as in YAML
-        raise OptionError(where, key, value, f"{key}: {shown} {reason}") from None
+        raise OptionError(where, key, value, f"{key}: {_shown(value)} {reason}") from None
+
+
+def _kind(key: str) -> ValueKind:
+    return _NARROWER.get(key, OPTIONS[key].kind)
+
+
+def _is_text(key: str) -> bool:
+    return _kind(key) in (TEXT, LIST, HOST, CLUSTER, EXTRA, TEXT_OR_NUMBER)
+
+
+def _shown(value: object) -> str:
+    """As in YAML, and short enough to be read."""
+    text = str(value).lower() if isinstance(value, bool) else repr(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}... ({len(text)} characters)"
 
 
 def _key_problem(key: object) -> str | None:
     if not isinstance(key, str):
-        return f"{key!r} is not an sbatch option; keys are long option names such as 'partition'"
+        return (
+            f"{key!r} is not an sbatch option; keys are long option names such as 'partition' "
+            "(YAML reads an unquoted on, yes or 010 as something else than text)"
+        )
+    if len(key) > _SHOWN or not key.isprintable():
+        return f"{_shown(key)} is not an sbatch option; see `man sbatch` for the long options"
     option = OPTIONS.get(key)
     if option is not None:
         if option.reason is None:
@@ -108,6 +150,15 @@ def _key_problem(key: object) -> str | None:
     return f"{key!r} is not an sbatch option; {hint}"
 
 
+_SHOWN = 80
+# What sbatch would read differently from how it was written, beside what their kind refuses.
+_NARROWER = {
+    "acctg-freq": TEXT_OR_NUMBER,
+    "cpu-freq": TEXT_OR_NUMBER,
+    "extra": EXTRA,
+    "priority": PRIORITY,
+    "switches": TEXT_OR_NUMBER,
+}
 _LONG_NAMES = {option.short: option.name for option in OPTIONS.values() if option.short}
 # sbatch: "--mem, --mem-per-cpu, and --mem-per-gpu are mutually exclusive" and likewise for CPUs.
 _EXCLUSIVE_GROUPS = (

@@ -60,7 +60,7 @@ def refusal_of(text: str) -> str:
         ("clusters: lab", ["--clusters=lab"]),
         ("propagate: true", ["--propagate"]),
         ("propagate: [NOFILE, MEMLOCK]", ["--propagate=NOFILE,MEMLOCK"]),
-        ("account: 4711", ["--account=4711"]),
+        ("account: '4711'", ["--account=4711"]),
         ("wait-all-nodes: 1", ["--wait-all-nodes=1"]),
     ],
 )
@@ -110,6 +110,7 @@ def test_a_valid_option_becomes_one_word(text: str, argv: list[str]) -> None:
         ("exclusive: all", ["user"]),
         ("contiguous: 1", ["switch", "true or false"]),
         ("partition: true", ["needs a value"]),
+        ("account: 04711", ["2505", "quote"]),
         ("partition: ''", ["empty"]),
         ("partition: ' gpu'", ["space"]),
         ("partition: []", ["list"]),
