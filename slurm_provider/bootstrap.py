@@ -12,7 +12,7 @@ from importlib import resources
 from typing import Any
 
 from slurm_provider import config_cache
-from slurm_provider.config import ProviderConfig, parse_provider
+from slurm_provider.config import ProviderConfig, check_texts, parse_provider
 from slurm_provider.errors import ConfigError
 from slurm_provider.fleet.identity import name_error
 from slurm_provider.node_types import check_counts, check_object_store, read_node_type
@@ -62,8 +62,9 @@ def resolve(config: dict[str, Any]) -> dict[str, Any]:
     Raises ConfigError naming key, value and what is allowed.
     """
     config = copy.deepcopy(config)
+    check_texts(config)
     provider = parse_provider(config["provider"])
-    problem = name_error(str(config["cluster_name"]))
+    problem = name_error(config["cluster_name"])
     if problem:
         raise ConfigError(f"cluster_name {config['cluster_name']!r} cannot be used; {problem}")
     if config.get("docker"):

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -19,24 +20,40 @@ from pydantic import (
 )
 
 from slurm_provider.agent.scratch import MAX_TEMP_DIR_BYTES
+from slurm_provider.cluster_paths import folder_problem
 from slurm_provider.errors import ConfigError
 
 
-def _text(value: object) -> str:
-    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
-        raise ValueError("give a string or a number")
+def _number_text_or_flag(value: object) -> str | bool:
+    if isinstance(value, bool | str):
+        return value
+    if not isinstance(value, int | float):
+        raise ValueError("give a string or a number, or true or false")
     return str(value)
 
 
-def _text_or_flag(value: object) -> str | bool:
-    return value if isinstance(value, bool) else _text(value)
+def _one_line(value: str) -> str:
+    if not value.isprintable():
+        raise ValueError("contains a line break or another character that cannot be printed")
+    return value
+
+
+def _cluster_dir(value: str) -> str:
+    if problem := folder_problem(value):
+        raise ValueError(problem)
+    return value
 
 
 # For the shortest user id; what is left for the node's own part: see agent/scratch.py.
 _MAX_TEMP_DIR_BYTES = MAX_TEMP_DIR_BYTES - len("/rs-0/abcdefghij-0")
 
-Text = Annotated[str, PlainValidator(_text)]
-TextOrFlag = Annotated[str | bool, PlainValidator(_text_or_flag)]
+NumberTextOrFlag = Annotated[str | bool, PlainValidator(_number_text_or_flag)]
+Line = Annotated[str, AfterValidator(_one_line)]
+_UNQUOTED = (
+    "give text in quotes (YAML reads an unquoted on as true, 010 as 8, 1:30 as 90 and 1.10 as 1.1)"
+)
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_MAX_VARIABLE_BYTES = 128 * 1024 - 1  # Linux: MAX_ARG_STRLEN, with the name
 
 
 class _Section(BaseModel):
@@ -49,10 +66,10 @@ class EnvironmentConfig(_Section):
     activate: str | None = Field(
         None, description="Shell lines, e.g. `module load python; source ~/venv/bin/activate`."
     )
-    prefix: str | None = Field(
+    prefix: Line | None = Field(
         None, description="A folder with `bin/ray` that every host sees (venv, conda, pixi)."
     )
-    archive: str | None = Field(
+    archive: Line | None = Field(
         None,
         description="A packed environment (tar, conda-pack) on the shared file system; unpacked "
         "to each host's own disk once.",
@@ -68,6 +85,13 @@ class EnvironmentConfig(_Section):
             )
         return value
 
+    @field_validator("prefix")
+    @classmethod
+    def _can_be_in_path(cls, value: str | None) -> str | None:
+        if value is not None and ":" in value:
+            raise ValueError("its bin folder goes into PATH, where ':' ends a folder")
+        return value
+
     @model_validator(mode="after")
     def _one_of(self) -> EnvironmentConfig:
         given = [k for k in ("activate", "prefix", "archive") if getattr(self, k) is not None]
@@ -79,15 +103,15 @@ class EnvironmentConfig(_Section):
 class SshConfig(_Section):
     """The edge node, when `ray up` runs elsewhere."""
 
-    host: str = Field(description="Edge node: a name or address, or a Host of ~/.ssh/config.")
-    user: str | None = Field(None, description="Login name; default: ~/.ssh/config, then yours.")
+    host: Line = Field(description="Edge node: a name or address, or a Host of ~/.ssh/config.")
+    user: Line | None = Field(None, description="Login name; default: ~/.ssh/config, then yours.")
     port: int | None = Field(None, description="SSH port; default: ~/.ssh/config, then 22.")
-    config_path: str = Field("~/.ssh/config", description="SSH configuration that is honoured.")
-    key_path: str | None = Field(None, description="Private key; default: agent, ~/.ssh/config.")
-    jump_host: str | None = Field(
+    config_path: Line = Field("~/.ssh/config", description="SSH configuration that is honoured.")
+    key_path: Line | None = Field(None, description="Private key; default: agent, ~/.ssh/config.")
+    jump_host: Line | None = Field(
         None, description="`user@host:port` on the way; several separated by commas."
     )
-    known_hosts: str | None = Field(None, description="File of host keys; default: yours.")
+    known_hosts: Line | None = Field(None, description="File of host keys; default: yours.")
     host_key_policy: Literal["strict", "accept-new", "off"] = Field(
         "strict", description="What to do with an unknown host key."
     )
@@ -96,7 +120,7 @@ class SshConfig(_Section):
 class ProviderConfig(_Section):
     """Keys of ``provider:``. Ray's own (``type``, ``module``, ...) are checked by Ray."""
 
-    cluster_dir: str | None = Field(
+    cluster_dir: Annotated[str, AfterValidator(_cluster_dir)] | None = Field(
         None,
         description="The cluster's folder, on a file system that all hosts share, mode 0700. "
         "Default: `~/.ray-slurm/<cluster_name>`.",
@@ -108,7 +132,7 @@ class ProviderConfig(_Section):
         default_factory=lambda: EnvironmentConfig.model_validate({}),
         description="`activate`, `prefix` or `archive`; default: what a login shell has.",
     )
-    env: dict[str, Text] = Field(
+    env: dict[str, str] = Field(
         default_factory=dict, description="Environment variables for every node (no secrets)."
     )
     head_placement: Literal["slurm", "edge"] = Field(
@@ -128,21 +152,21 @@ class ProviderConfig(_Section):
     auth: Literal["token", "disabled"] = Field(
         "token", description="Ray's token authentication for everything in the cluster."
     )
-    network: str | None = Field(
+    network: Line | None = Field(
         None, description="Interface (`ib0`) or CIDR block for Ray's traffic; default: the route "
         "to the head."
     )  # fmt: skip
     ports: str = Field(
         "20000-32767", description="TCP ports Ray may use on compute nodes (`low-high`)."
     )
-    temp_dir: str | None = Field(
+    temp_dir: Line | None = Field(
         None, description="Node-local base for Ray's session folder; default: $SLURM_TMPDIR, "
         "$TMPDIR, /tmp."
     )  # fmt: skip
     object_store_memory_mb: int | None = Field(
         None, ge=80, description="Object store of each node; default: 30 % of its memory."
     )
-    ray_start_options: dict[str, TextOrFlag] = Field(
+    ray_start_options: dict[str, NumberTextOrFlag] = Field(
         default_factory=dict,
         description="More `ray start` options for every node, without `--`; `true` for a flag.",
     )
@@ -191,6 +215,23 @@ class ProviderConfig(_Section):
             )
         return value
 
+    @field_validator("env", mode="before")
+    @classmethod
+    def _can_be_exported(cls, value: object) -> object:
+        for name, text in value.items() if isinstance(value, dict) else ():
+            if not isinstance(name, str):
+                raise ValueError(f"{name!r}: {_UNQUOTED}")
+            if not _VARIABLE.fullmatch(name):
+                raise ValueError(
+                    f"{name!r} cannot be a variable of the shell; use letters, digits and '_', not "
+                    "starting with a digit"
+                )
+            if not isinstance(text, str):
+                raise ValueError(f"{name}: {_UNQUOTED}")
+            if len(f"{name}={text}".encode(errors="replace")) > _MAX_VARIABLE_BYTES:
+                raise ValueError(f"{name} is longer than Linux takes ({_MAX_VARIABLE_BYTES} bytes)")
+        return value
+
     @field_validator("ray_start_options")
     @classmethod
     def _plain_option_names(cls, value: dict[str, Any]) -> dict[str, Any]:
@@ -219,6 +260,23 @@ def parse_provider(section: Mapping[str, Any]) -> ProviderConfig:
         raise ConfigError("\n".join(_sentence(e) for e in error.errors())) from None
 
 
+def check_texts(value: object, place: str = "") -> None:
+    """Refuse text that no file and no process takes, anywhere in a configuration: a NUL, or half
+    of a character that YAML writes in two. Raises ConfigError."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            check_texts(key, place)
+            check_texts(item, f"{place}.{key}" if place else str(key))
+    elif isinstance(value, list | tuple):
+        for item in value:
+            check_texts(item, place)
+    elif isinstance(value, str) and _UNWRITABLE.search(value):
+        raise ConfigError(
+            f"{ascii(place)[1:-1]}: contains a NUL or half a character (\\0, \\ud800 to \\udfff), "
+            "which no file and no command can hold"
+        )
+
+
 def _sentence(error: Any) -> str:
     key = ".".join(str(part) for part in ("provider", *error["loc"]))
     if error["type"] == "extra_forbidden":
@@ -230,7 +288,15 @@ def _sentence(error: Any) -> str:
         hint = f"closest: {close[0]!r}" if close else f"known: {', '.join(known)}"
         return f"{key} is not a key of this section; {hint}"
     message = error["msg"].removeprefix("Value error, ")
-    return f"{key}: {message} (found {error['input']!r})"
+    if error["loc"] == ("env",) and error["type"] == "value_error":
+        return f"{key}.{message}"  # begins with the variable's name; values may be secret
+    found = repr(error["input"])
+    shown = found if len(found) <= _SHOWN else f"{found[:_SHOWN]}... ({len(found)} characters)"
+    return f"{key}: {message} (found {shown})"
+
+
+_SHOWN = 200
+_UNWRITABLE = re.compile("[\0\ud800-\udfff]")
 
 
 def _ports(text: str) -> tuple[int, int]:

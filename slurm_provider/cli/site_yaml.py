@@ -42,7 +42,7 @@ def cluster_yaml(
         [
             f"# A Ray cluster on {site}. Written by `ray-slurm init`.",
             "# Next: `ray-slurm check` this file, then `ray up` it, `ray down` when done.",
-            f"cluster_name: {cluster_name}",
+            f"cluster_name: {_scalar(cluster_name)}",
             "# At most this many workers, of all types together.",
             f"max_workers: {workers}",
             "",

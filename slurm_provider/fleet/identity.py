@@ -69,12 +69,14 @@ def new_cluster_uuid() -> str:
     return secrets.token_hex(6)
 
 
-def name_error(name: str) -> str | None:
+def name_error(name: object) -> str | None:
     """Why a cluster or node type name cannot be used, or None.
 
     Ray exports both unquoted into a shell (``export RAY_NODE_TYPE_NAME=...``), ``:`` separates
     the parts of a job name, and the node type becomes a label's value, which has Kubernetes's form.
     """
+    if not isinstance(name, str):
+        return "it is not text to YAML, which reads an unquoted on, 010 or 1.10 as something else"
     if _NAME.fullmatch(name):
         return None
     return (

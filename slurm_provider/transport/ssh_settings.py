@@ -50,7 +50,7 @@ class SshSettings:
     def __post_init__(self) -> None:
         if not self.host or self.host.startswith("-") or any(c.isspace() for c in self.host):
             raise ValueError(f"SSH host {self.host!r} is not a host name or address")
-        if self.user is not None and (not self.user or any(c.isspace() for c in self.user)):
+        if self.user is not None and not _is_login_name(self.user):
             raise ValueError(f"SSH user {self.user!r} is not a login name")
         if self.port is not None and not 0 < self.port < 65536:
             raise ValueError(f"SSH port {self.port} is not between 1 and 65535")
@@ -73,6 +73,11 @@ class SshSettings:
             return None
         given = self.jump_host.split(",") if isinstance(self.jump_host, str) else self.jump_host
         return parse_jumps(given)
+
+
+def _is_login_name(text: str) -> bool:
+    # ssh takes one with a dash for an option, and its configuration file drops quotes.
+    return bool(text) and text[0] != "-" and not any(c.isspace() or c == '"' for c in text)
 
 
 def parse_jumps(given: list[str] | tuple[str, ...]) -> tuple[str, ...]:

@@ -66,7 +66,7 @@ REFUSALS: list[tuple[dict[str, Any], list[str]]] = [
     ({"ray_start_options": {"num-cpus": [1]}},
      ["provider.ray_start_options.num-cpus", "string or a number"]),
     ({"env": {"OMP_NUM_THREADS": [4]}},
-     ["provider.env.OMP_NUM_THREADS", "string or a number", "4"]),
+     ["provider.env.OMP_NUM_THREADS", "text in quotes"]),
     ({"max_pending": 0}, ["provider.max_pending", "greater than or equal to 1", "0"]),
     ({"pending_idle_timeout_s": -1}, ["provider.pending_idle_timeout_s", "equal to 0", "-1"]),
     ({"drain_lead_s": 5}, ["provider.drain_lead_s", "equal to 10", "5"]),
