@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any, TypeVar
 
 from dagster._core.pipes.context import PipesSession
@@ -17,7 +18,8 @@ from dagster_glue.jobs.client import (
     JobUnknown,
     LogUnreadable,
 )
-from dagster_glue.jobs.errors import JobRefused
+from dagster_glue.jobs.driver_package import driver_package, takes_packages
+from dagster_glue.jobs.errors import JobRefused, PayloadError
 from dagster_glue.jobs.lineage import Context, attempts
 from dagster_glue.jobs.link import JobsLink, Outage
 from dagster_glue.jobs.options import RunOptions
@@ -63,6 +65,7 @@ class Launch:
         self._link = link
         self._check = check
         self._call = next_call(context)
+        self._extras = extras
         self._digest = payload_digest(payload, package_uri, extras)
         self.may_exist = False
         """Whether there may be a job of ours, whatever was answered."""
@@ -101,16 +104,26 @@ class Launch:
         if folder is not None and self._payload.is_one_script:
             (script,) = self._payload.files.values()
         package_uri = self._package_uri if script is None else None
+        driver_uri, driver_data = None, b""
+        if folder is None and takes_packages(self._payload.runtime_env):
+            driver_uri, driver_data = driver_package(env)
+        elif folder is None and self._extras:
+            raise PayloadError(
+                "extras cannot reach a payload in a container (runtime_env) without a shared file "
+                "system: Ray takes nothing beside it that other users cannot read"
+            )
         request = job_request(
             name, self._payload, self._call, self._digest,
-            package_uri=package_uri, folder=folder, env=env,
+            package_uri=package_uri, folder=folder, driver_uri=driver_uri, env=env,
             entrypoint=self._options.entrypoint,
         )  # fmt: skip
         self._check_version()
         if folder is not None:
             self._prepare(folder, session, env, script)
         if package_uri is not None:
-            self._upload(package_uri, package)
+            self._upload(package_uri, lambda: Path(package).read_bytes())
+        if driver_uri is not None:
+            self._upload(driver_uri, lambda: driver_data)
         self.may_exist = True
         try:
             self._insist(_doing(lambda api: api.submit(request)))
@@ -224,10 +237,9 @@ class Launch:
                 outage.failed(error)
             outage.wait(self._check)
 
-    def _upload(self, uri: str, package: str) -> None:
+    def _upload(self, uri: str, read: Callable[[], bytes]) -> None:
         if not self._insist(lambda api: (api.has_package(uri),))[0]:
-            with open(package, "rb") as file:
-                data = file.read()
+            data = read()
             self._insist(_doing(lambda api: api.put_package(uri, data)))
 
     def _insist(self, ask: Callable[[JobsApi], _T]) -> _T:

@@ -23,6 +23,7 @@ def request(
         "digest",
         package_uri=None,
         folder=None,
+        driver_uri=None,
         env={},
         entrypoint=entrypoint or EntrypointResources(),
     )

@@ -79,6 +79,43 @@ def test_a_script_runs_on_the_cluster_with_its_files_arguments_environment_and_e
     assert os.stat(os.path.join(folder, "context.json")).st_mode & 0o077 == 0
 
 
+# What any user of the host sees while the payload runs, and what Ray shows of the job, is
+# compared with the context as it travels.
+SECRETIVE = """
+    import os, subprocess, sys
+    from dagster_pipes import open_dagster_pipes
+
+    context = os.environ["DAGSTER_PIPES_CONTEXT"]
+    with open_dagster_pipes() as pipes:
+        listing = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True).stdout
+        folders = [f for f in os.environ["PYTHONPATH"].split(":") if "py_modules" in f]
+        left = [name for folder in folders for name in os.listdir(folder) if "json" in name]
+        pipes.report_custom_message(
+            [pipes.get_extra("password"), context, context in listing, left, sys.argv[1:],
+             os.path.basename(os.getcwd()).startswith("_ray_pkg_")]
+        )
+"""
+
+
+def test_without_a_shared_file_system_the_context_is_shown_to_nobody(
+    unshared: Any, materialize: Any, script: Callable[..., str]
+) -> None:
+    path = script(SECRETIVE)
+    made = materialize(unshared, f"{path} 'it''s' '$(id)'", extras={"password": "sesame"})
+    assert made.result.success, made.failure
+    ((password, context, is_in_ps, left, arguments, is_in_package),) = made.messages
+    assert (password, is_in_ps, left, is_in_package) == ("sesame", False, [], True)
+    assert arguments == ["its", "$(id)"]
+    connection = unshared.open_jobs()
+    url = f"{connection.address}/api/jobs/"
+    with urllib.request.urlopen(urllib.request.Request(url, headers=connection.headers)) as answer:
+        shown = answer.read()
+    assert made.job.outcome.submission_id.encode() in shown
+    assert context.encode() not in shown and b"sesame" not in shown
+    events = str(made.result.all_events)
+    assert "sesame" not in events and context not in events
+
+
 def test_one_script_runs_in_its_run_folder_without_an_environment_of_ray_s_own(
     cluster: Any, materialize: Any, script: Callable[..., str]
 ) -> None:
