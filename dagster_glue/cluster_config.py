@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -279,6 +280,6 @@ def _over(options: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _whole_number(value: Any, where: str) -> int:
-    if not str(value).isdigit() or int(value) < 1:
+    if not re.fullmatch(r"[0-9]{1,9}", str(value)) or int(value) < 1:
         raise ConfigError(f"{where}: {value!r} is not a number of nodes")
     return int(value)

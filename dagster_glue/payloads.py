@@ -8,7 +8,13 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from dagster_glue.jobs.payload import CommandWords, Payload, command_words, plan_payload
+from dagster_glue.jobs.payload import (
+    CommandWords,
+    Payload,
+    check_command,
+    command_words,
+    plan_payload,
+)
 from dagster_glue.launchers import Launcher, RayLauncher
 from dagster_glue.slurm import SlurmRunConfig
 from slurm_provider.errors import ConfigError
@@ -36,7 +42,10 @@ def payload_for(
         runtime_env=ray.runtime_env if ray else None,
         extra_env=extra_env,
     )
-    return payload if command is None else replace(payload, command=command)
+    if command is None:
+        return payload
+    check_command(command)
+    return replace(payload, command=command)
 
 
 def _deployed_command(

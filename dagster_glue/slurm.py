@@ -98,6 +98,8 @@ def by_sbatch_names(given: Mapping[str, Any], where: str) -> dict[str, Any]:
     """Options by sbatch's long names, whichever they were given by. Raises ConfigError."""
     names: dict[str, str] = {}
     for name in given:
+        if not isinstance(name, str):
+            raise ConfigError(f"{where}: {name!r} is not the name of an option; quote it in YAML")
         known = _SBATCH_NAMES.get(name, name.replace("_", "-"))
         if known in names:
             raise ConfigError(f"{where}: {names[known]!r} and {name!r} are one option; give one")

@@ -16,6 +16,9 @@ from dagster_glue.jobs.runtime_env import checked_runtime_env
 
 _PYTHON = re.compile(r"(?:.*/)?python[0-9.]*")
 _VALUED_OPTIONS = ("-W", "-X", "--check-hash-based-pycs")
+_UNWRITABLE = re.compile("[\0\ud800-\udfff]")
+# os.path.expandvars, which Ray's workers apply (ray/_private/utils.py, update_envs).
+_EXPANDED = re.compile(r"\$(?:[A-Za-z_]|\{)")
 _URI = re.compile(r"[a-z][a-z0-9+.-]*://")
 
 
@@ -78,6 +81,7 @@ def plan_payload(
     env = dict(runtime_env or {})
     folder, excludes = _working_dir(working_dir, env)
     command, script = _command(payload_path, folder)
+    check_command(command)
     name = os.path.basename(script) if script else None
     files = {name: script} if name and script else {}
     if isinstance(extra_files, str):
@@ -88,6 +92,8 @@ def plan_payload(
             raise PayloadError(f"extra_files: there is no {path}")
     for path in paths:
         for extra, member in _members(path):
+            if _UNWRITABLE.search(extra):
+                raise PayloadError(f"extra_files: {member!a} is no name in UTF-8: rename it")
             if files.setdefault(extra, member) != member:
                 raise PayloadError(
                     f"extra_files: {files[extra]} and {member} would both be uploaded as "
@@ -99,9 +105,19 @@ def plan_payload(
             "path inside it, after `python`, and no extra_files"
         )
     env_vars = _environment(env.pop("env_vars", None) or {}, "runtime_env['env_vars']")
-    env_vars |= _environment(extra_env or {}, "extra_env")
+    env_vars |= _unexpanded(_environment(extra_env or {}, "extra_env"))
     checked = checked_runtime_env(env)
     return Payload(command, files, folder, excludes, checked, env_vars, name)
+
+
+def check_command(words: Sequence[str]) -> None:
+    """Raise PayloadError for what cannot be an argument of a program."""
+    for word in words:
+        if _UNWRITABLE.search(word):
+            raise PayloadError(
+                f"payload_path: {word[:80]!r} contains a NUL or half a character, which no program "
+                "takes as an argument"
+            )
 
 
 def check_extras(extras: Mapping[str, Any]) -> None:
@@ -109,11 +125,24 @@ def check_extras(extras: Mapping[str, Any]) -> None:
     for name, value in extras.items():
         try:
             json.dumps({name: value})
+            _check_keys({name: value})
         except (TypeError, ValueError) as error:
             raise PayloadError(
                 f"extras[{name!r}] cannot be sent to the payload as JSON ({error}): give texts, "
                 "numbers, booleans, lists and mappings of them"
             ) from None
+
+
+def _check_keys(value: Any) -> None:
+    """Raise TypeError for a key that JSON would make text of."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            if not isinstance(key, str):
+                raise TypeError(f"the key {key!r} is not text")
+            _check_keys(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            _check_keys(item)
 
 
 def command_words(payload_path: str) -> CommandWords:
@@ -194,8 +223,13 @@ def _find_script(path: str, working_dir: str | None) -> tuple[str, str | None] |
     if folder is not None and os.path.realpath(expanded).startswith(
         os.path.realpath(folder) + os.sep
     ):
-        return os.path.relpath(os.path.realpath(expanded), os.path.realpath(folder)), None
-    return os.path.basename(expanded), expanded
+        inside = os.path.relpath(os.path.realpath(expanded), os.path.realpath(folder))
+        return _no_option(inside), None
+    return _no_option(os.path.basename(expanded)), expanded
+
+
+def _no_option(path: str) -> str:
+    return f"./{path}" if path.startswith("-") else path
 
 
 def _members(path: str) -> Iterator[tuple[str, str]]:
@@ -215,9 +249,21 @@ def _environment(values: Mapping[str, Any], where: str) -> dict[str, str]:
     for name, value in values.items():
         if not isinstance(name, str) or not isinstance(value, str):
             raise PayloadError(f"{where}: {name!r} is {value!r}, but only text can be a variable")
-        if not name or "=" in name or "\0" in name + value:
+        if not name or "=" in name or _UNWRITABLE.search(name + value):
             raise PayloadError(f"{where}: {name!r} cannot be a variable")
     return dict(values)
+
+
+def _unexpanded(values: dict[str, str]) -> dict[str, str]:
+    """The same: they are to arrive as they are, and Ray replaces variables in ``env_vars``."""
+    for name, value in values.items():
+        if _EXPANDED.search(value):
+            raise PayloadError(
+                f"extra_env: {name!r} contains a '$' before a name, and Ray would put a variable "
+                "of its worker there: if that is meant, give it as RayLauncher.runtime_env"
+                "['env_vars'], otherwise in extras"
+            )
+    return values
 
 
 def _is_uri(text: str) -> bool:
