@@ -7,11 +7,11 @@ Ray's commands assume a machine of one's own: fixed paths in the home folder and
 from __future__ import annotations
 
 import os
-import re
+import shlex
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import click
@@ -130,9 +130,8 @@ class SlurmCommandRunner(CommandRunnerInterface):  # type: ignore[misc]  # Ray s
         return ""
 
     def _rays_own_mkdirs(self) -> set[str]:
-        """What Ray runs before it uploads a mount (ray/autoscaler/_private/updater.py)."""
         mounts = self._cluster.section.get("_nodes", {}).get("file_mounts", [])
-        return {f"mkdir -p {os.path.dirname(target)}" for target in (_BOOTSTRAP_CONFIG, *mounts)}
+        return rays_own_mkdirs([_BOOTSTRAP_CONFIG, *mounts])
 
     def _wait(self) -> None:
         shown = StatusLine()
@@ -230,8 +229,9 @@ class SlurmCommandRunner(CommandRunnerInterface):  # type: ignore[misc]  # Ray s
 
     def _own_paths(self, cmd: str) -> str:
         if _click_command() == "submit":
-            script = re.compile(r"(?<=python )~/\S+")
-            cmd = script.sub(lambda match: self._submit_path(match.group()), cmd, count=1)
+            params = click.get_current_context().params
+            path = self._submit_path(os.path.basename(params["script"]))
+            return submit_command(cmd, params, path)
         if "/tmp/ray/" in cmd:
             cmd = cmd.replace("/tmp/ray/", f"{self._node.report()['temp_dir']}/")
         bootstrap = f"{self._cluster.store.paths.node(self._node.node_id)}/bootstrap.json"
@@ -282,6 +282,26 @@ class SlurmCommandRunner(CommandRunnerInterface):  # type: ignore[misc]  # Ray s
 
     def _say_ending(self) -> None:
         cli_logger.print("Requesting {} nodes to shut down.", len(self._cluster.fleet.nodes()))
+
+
+def rays_own_mkdirs(targets: Iterable[str]) -> set[str]:
+    """What Ray runs before it uploads these mounts, files or folders, with nothing quoted
+    (ray/autoscaler/_private/updater.py)."""
+    paths = [path for target in targets for path in (target, f"{target}/")]
+    return {f"mkdir -p {os.path.dirname(path)}" for path in paths}
+
+
+def submit_command(cmd: str, params: Mapping[str, Any], path: str) -> str:
+    """The command of `ray submit` with the script at ``path`` and its arguments as the user typed
+    them: Ray joins the words with blanks (ray/scripts/scripts.py), for a shell to part them again.
+
+    ``params`` are the command line's. The text of the deprecated ``--args`` stays a shell's.
+    """
+    words = list(params.get("script_args") or ())
+    plain = " ".join(["python", f"~/{os.path.basename(params['script'])}", *words])
+    if not cmd.startswith(plain):
+        raise ClusterError(f"`ray submit` of this version of Ray is not understood: {cmd}")
+    return shlex.join(["python", path, *words]) + cmd[len(plain) :]
 
 
 class _Plainly:

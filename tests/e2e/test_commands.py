@@ -80,9 +80,9 @@ def test_ray_submit_passes_arguments_and_leaves_the_home_folder_alone(cluster: C
     script.write_text("import sys; print('arguments', sys.argv[1:])\n")
     theirs.write_text("mine")
     try:
-        done = cluster.ray("submit", "e2e_script.py", "--", "--lr=0.1", "b")
+        done = cluster.ray("submit", "e2e_script.py", "--", "--lr=0.1", "a b", "$(id);'")
 
-        assert "arguments ['--lr=0.1', 'b']" in done.output
+        assert """arguments ['--lr=0.1', 'a b', "$(id);'"]""" in done.output
         assert theirs.read_text() == "mine"
         assert not list(cluster.dir.glob("nodes/*/submit/*"))
     finally:
