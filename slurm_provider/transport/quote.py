@@ -2,7 +2,8 @@
 
 SSH knows no argument vectors: sshd hands one string to the user's login shell. That shell may be
 bash, zsh, tcsh or fish, which disagree about backslashes, ``!`` and line breaks even inside single
-quotes. So the login shell gets no more than ``exec /bin/sh -c '<fixed text>' sh <arguments>``,
+quotes, and about a word that begins with ``=`` (zsh: the path of a program) or ``%`` (fish: a
+process). So the login shell gets no more than ``exec /bin/sh -c '<fixed text>' sh <arguments>``,
 and arguments that the shells read differently travel in base64.
 """
 
@@ -41,7 +42,7 @@ _CHECK = (
 _EXEC = 'exec "$@"'
 _OVERTIME_S = 2.0  # the near side gives up first; this one is for when it cannot say so any more
 _SAME_IN_EVERY_SHELL = re.compile(r"[ -~]*")
-_READ_DIFFERENTLY = re.compile(r"['\\!]")
+_READ_DIFFERENTLY = re.compile(r"^[=%]|['\\!]")
 
 
 def shell_line(argv: Sequence[str]) -> str:

@@ -57,12 +57,20 @@ def test_any_arguments_survive_the_shell(arguments: list[str]) -> None:
         "ü 🚀",
         "*",
         "-e",
+        "=ls",
+        "==",
+        "%self",
         "\x7f\x01",
     ],
 )
 def test_a_difficult_argument_survives_every_login_shell(shell: str, argument: str) -> None:
     done = run(shell, line_for_call([*SHOW, argument]))
     assert done.stdout.strip() == ascii([argument]), done.stderr
+
+
+@pytest.mark.parametrize("argument", ["=ls", "%self", "it's", "a\\b", "!x", "a\nb", "ü"])
+def test_what_login_shells_read_differently_is_not_in_their_line(argument: str) -> None:
+    assert argument not in line_for_call([*SHOW, argument])
 
 
 @pytest.mark.parametrize("shell", SHELLS)
