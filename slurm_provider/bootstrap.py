@@ -74,8 +74,11 @@ def resolve(config: dict[str, Any]) -> dict[str, Any]:
         )
     if config.get("cluster_synced_files"):
         raise ConfigError("cluster_synced_files: use file_mounts, which reach every node here")
-    for target, source in (config.get("file_mounts") or {}).items():
-        if not isinstance(source, str):
+    mounts = config.get("file_mounts") or {}
+    if not isinstance(mounts, dict):
+        raise ConfigError(f"file_mounts must be a mapping of paths there to paths here: {mounts!r}")
+    for target, source in mounts.items():
+        if not isinstance(target, str) or not isinstance(source, str):
             raise ConfigError(f"file_mounts: {target} has no path here to be copied from")
     _check_autoscaler_v2()
     check_counts(config["available_node_types"], config.get("max_workers") or 0)

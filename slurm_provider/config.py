@@ -253,6 +253,9 @@ _RAYS_KEYS = {"type", "module", "disable_node_updaters", "disable_launch_config_
 
 def parse_provider(section: Mapping[str, Any]) -> ProviderConfig:
     """Validate the section; raises ConfigError naming the key, the value and what is allowed."""
+    for key in section:
+        if not isinstance(key, str):
+            raise ConfigError(f"provider: {key!r} is not a key; YAML reads on and 010 as no text")
     own = {k: v for k, v in section.items() if k not in _RAYS_KEYS and not k.startswith("_")}
     try:
         return ProviderConfig.model_validate(own)

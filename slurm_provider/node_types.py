@@ -95,6 +95,8 @@ def check_counts(types: Mapping[str, Mapping[str, Any]], max_workers: int) -> No
 
     Ray itself takes them, or ends with a traceback. Raises ConfigError.
     """
+    if not isinstance(max_workers, int) or max_workers < 0:
+        raise ConfigError(f"max_workers: {max_workers!r} must be an integer of 0 or more")
     for name, section in types.items():
         least = section.get("min_workers") or 0
         most = section.get("max_workers", max_workers)

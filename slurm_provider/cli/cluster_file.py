@@ -123,7 +123,8 @@ def _mapping(text: str, path: str) -> dict[str, Any]:
         mark = error.problem_mark or error.context_mark
         place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         raise ConfigError(f"{path}{place}: not valid YAML: {error.problem}") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        # A date such as 2024-13-45, thousands of digits, thousands of brackets.
         raise ConfigError(f"{path}: not valid YAML: {error}") from None
     if not isinstance(config, dict):
         raise ConfigError(f"{path}: not a cluster YAML: it holds {_kind(config)}, not keys")
@@ -159,7 +160,7 @@ def _check_keys(config: Mapping[str, Any], path: str) -> None:
             )
     _check_provider(config["provider"], path)
     head = config["head_node_type"]
-    if head not in config["available_node_types"]:
+    if not isinstance(head, str) or head not in config["available_node_types"]:
         known = ", ".join(config["available_node_types"]) or "none"
         raise ConfigError(
             f"{path}: head_node_type {head!r} is not in available_node_types (there: {known})"
