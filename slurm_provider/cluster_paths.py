@@ -1,8 +1,8 @@
 """Names of the files in a cluster's directory on the shared file system (mode 0700).
 
-It holds what Slurm cannot: the token, the launch specifications, the scripts, the nodes'
-reports and logs, and the tombstone. One process writes each file, by temporary file and
-rename, so a reader sees the old or the new content, never half of it.
+It holds what Slurm cannot: the token, the authority for certificates, the launch specifications,
+the scripts, the nodes' reports and logs, and the tombstone. One process writes each file, by
+temporary file and rename, so a reader sees the old or the new content, never half of it.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ class ClusterPaths:
         self.root = root
         self.identity = join(root, "cluster.json")  # uuid and name; written once by `ray up`
         self.token = join(root, "token")  # Ray's authentication token, 0600
+        self.authority = join(root, "tls-authority.pem")  # key and certificate, 0600 (agent/tls.py)
         self.closing = join(root, "closing")  # tombstone: the cluster is being taken down
         self.lock = join(root, "lock")  # held by who launches the head or ends the cluster
         self.resume = join(root, "resume")  # the user asks to retry paused node types

@@ -15,6 +15,7 @@ from pydantic import (
     Field,
     PlainValidator,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -152,6 +153,10 @@ class ProviderConfig(_Section):
     auth: Literal["token", "disabled"] = Field(
         "token", description="Ray's token authentication for everything in the cluster."
     )
+    tls: bool = Field(
+        False, description="Encrypt what Ray's processes say to each other (TLS, with certificates "
+        "made for each cluster); see docs/security.md."
+    )  # fmt: skip
     network: Line | None = Field(
         None, description="Interface (`ib0`) or CIDR block for Ray's traffic; default: the route "
         "to the head."
@@ -238,6 +243,15 @@ class ProviderConfig(_Section):
         for key in value:
             if not re.fullmatch(r"[a-z][a-z0-9-]*", key):
                 raise ValueError(f"{key!r}: give the option's name without dashes in front")
+        return value
+
+    @field_validator("tls")
+    @classmethod
+    def _is_no_variable_too(cls, value: bool, info: ValidationInfo) -> bool:
+        env = info.data.get("env", {})
+        own = sorted(key for key in env if key == "RAY_USE_TLS" or key.startswith("RAY_TLS_"))
+        if value and own:
+            raise ValueError(f"sets Ray's own variables; remove {', '.join(own)} from provider.env")
         return value
 
     @property

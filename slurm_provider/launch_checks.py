@@ -44,6 +44,18 @@ def check_mounts(cluster: Cluster) -> None:
             )
 
 
+def check_tls(cluster: Cluster) -> None:
+    """Raises ConfigError for a running head with another `provider.tls`: no node launched now could
+    talk to it."""
+    launched = cluster.store.uses_tls()
+    if launched != cluster.config.tls:
+        without = "with" if launched else "without"
+        raise ConfigError(
+            f"provider.tls is {str(cluster.config.tls).lower()}, and the head of cluster "
+            f"{cluster.name!r} was launched {without} TLS; run `ray down` first, or set it back"
+        )
+
+
 def check_node_types(cluster: Cluster, config: Mapping[str, Any]) -> None:
     """Ask Slurm once per node type whether it can ever run; raises SlurmRefused with its words,
     and prints what may go away by itself."""

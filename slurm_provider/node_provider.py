@@ -28,7 +28,7 @@ from slurm_provider.fleet.identity import HEAD
 from slurm_provider.fleet.launch import LaunchRequest
 from slurm_provider.fleet.ledger import Node
 from slurm_provider.head_launch import check_open, sole_launch
-from slurm_provider.launch_checks import check_launch, check_mounts, check_node_types
+from slurm_provider.launch_checks import check_launch, check_mounts, check_node_types, check_tls
 from slurm_provider.launch_requests import first_workers, launch_request
 from slurm_provider.ray_schema import check_ray_schema
 from slurm_provider.requirements import check_ray_version
@@ -105,6 +105,7 @@ class SlurmNodeProvider(NodeProvider):  # type: ignore[misc]  # Ray ships no typ
         if not self._asked_slurm:  # `ray up` on a running cluster, perhaps with other types
             check_node_types(self._cluster, cluster_config)
         check_open(self._cluster)
+        check_tls(self._cluster)
         return bootstrap.for_head(cluster_config)
 
     # -- listing ---------------------------------------------------------------------------
@@ -200,6 +201,7 @@ class SlurmNodeProvider(NodeProvider):  # type: ignore[misc]  # Ray ships no typ
             store.create(cluster.name)
             if cluster.config.auth == "token":
                 store.renew_token()
+            store.renew_authority(cluster.config.tls)
             store.forget_head()
             cluster.forget()
             code = store.install_code()

@@ -48,6 +48,7 @@ def _node(cluster_dir: str, launch: str, index: str | None = None) -> int:
     from slurm_provider.agent.node import Node, NodeError, Spec
     from slurm_provider.agent.ports import NoFreePorts
     from slurm_provider.agent.scratch import ScratchError
+    from slurm_provider.agent.tls import TlsError
     from slurm_provider.agent.unfailing import UnfailingStream
     from slurm_provider.agent.worker import run_worker
 
@@ -61,7 +62,7 @@ def _node(cluster_dir: str, launch: str, index: str | None = None) -> int:
         return 1
     try:
         return run_head(node) if node.spec.values["kind"] == "head" else run_worker(node)
-    except (NodeError, NetworkError, NoFreePorts, ScratchError) as error:
+    except (NodeError, NetworkError, NoFreePorts, ScratchError, TlsError) as error:
         node.leave(str(error), 1)
         return 1
     except BaseException as error:

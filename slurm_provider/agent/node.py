@@ -32,6 +32,7 @@ from slurm_provider.agent.ports import NoFreePorts, PortBlock, PortRange, Servic
 from slurm_provider.agent.processes import become_subreaper, end_descendants
 from slurm_provider.agent.ray_start import METRICS, NodePlan
 from slurm_provider.agent.scratch import make_scratch, remove_scratch
+from slurm_provider.agent.tls import check_environment, tls_env
 from slurm_provider.agent.unfailing import Told
 from slurm_provider.cluster_paths import ClusterPaths
 
@@ -199,6 +200,7 @@ class Node:
         )
         self.claim_ports()
         self.env = self._environment()
+        self.make_certificate()
         self.report(
             state="starting", address=self.plan.address, granted_cpus=granted_cpus,
             cpus=allocation.cpus, gpus=allocation.gpus, memory_mb=allocation.memory_mb,
@@ -228,6 +230,18 @@ class Node:
 
     def hand_over_ports(self) -> None:
         self._block.hand_over()
+
+    @property
+    def uses_tls(self) -> bool:
+        return bool(self.spec.values.get("tls"))
+
+    def make_certificate(self) -> None:
+        """For the next start of Ray, where the cluster uses TLS; raises TlsError."""
+        if self.uses_tls:
+            assert self.plan is not None
+            check_environment(self.env["RAY_SLURM_RAY"])
+            folder = os.path.join(self.plan.temp_dir, "tls")
+            self.env |= tls_env(self.paths.authority, folder, self.plan.address)
 
     def run_commands(self, commands: Sequence[str], what: str) -> None:
         """Run the user's shell lines one after the other; raises NodeError on the first failure."""

@@ -21,6 +21,7 @@ from typing import Any
 from slurm_provider.agent.files import read_json, write_json
 from slurm_provider.agent.network import NetworkError, node_address
 from slurm_provider.agent.scratch import ScratchError, make_scratch, remove_scratch
+from slurm_provider.agent.tls import TlsError, check_environment
 
 GREETING = b"ray-slurm check\n"
 _LISTEN_S = 120.0
@@ -41,7 +42,7 @@ def main(folder: str, mode: str) -> int:
         write_json(answer, {**_about(), **_connect(read_json(f"{folder}/listen.json"))})
         return 0
     listening = _listen(spec)
-    found = {**listening, **_scratch(spec), **_ray(), **_slurm(spec)}
+    found = {**listening, **_scratch(spec), **_ray(), **_slurm(spec), **_tls(spec)}
     write_json(answer, {**_about(), "nonce": spec["nonce"], **found})
     time.sleep(_LISTEN_S)  # until it is cancelled: others try the port, and srun into this job
     return 0
@@ -125,6 +126,18 @@ def _ray() -> dict[str, Any]:
     if done.returncode != 0 or not words:
         return {**found, "ray_problem": (done.stderr or done.stdout).strip()[-2000:]}
     return {**found, "ray_version": words[-1]}  # "ray, version 2.60.0"
+
+
+def _tls(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """Whether this host's environment has what certificates need, where they are wanted."""
+    ray = shutil.which("ray")
+    if not spec["tls"] or ray is None:
+        return {}
+    try:
+        check_environment(ray)
+    except TlsError as error:
+        return {"tls_problem": str(error)}
+    return {"tls_problem": None}
 
 
 def _slurm(spec: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,11 @@ home is no place for that file, as clusters would share it.
 *The raylet* finds the port of its dashboard agent in a file. It aborts after a fixed 15 s without
 that file (ray-project/ray#65983), which the agent writes after a large Python import: on a busy
 host the start of Ray failed by it. The port is the one that we chose, so it is known before.
+
+*The raylet of a worker with TLS* announces no port of its agent. The dashboard would ask there for
+the log of a job whose driver runs on the worker, by HTTP, which Ray's TLS does not cover: the token
+would cross the network in clear. Ray's command line has no option for that, and without the agent
+other logs of the node could not be read (`ray logs`, which uses TLS).
 """
 
 from __future__ import annotations
@@ -24,6 +29,7 @@ from slurm_provider.agent.ray_start import option_value
 _CONFIG = "ray_bootstrap_config.yaml"
 _CONTENT = "provider: {type: external}\n"  # what the dashboard would report; no more of the user's
 _STATISTICS = "RAY_USAGE_STATS_CONFIG_PATH"  # holds the user's "no" to them
+_NO_AGENT_PORT = "--dashboard_agent_listen_port=-1"  # as Ray itself writes that there is none
 _LISTEN_PORT = re.compile(r"--listen-port=([1-9][0-9]*)")
 
 
@@ -32,26 +38,38 @@ def run(ray: str, arguments: Sequence[str], folder: str) -> int:
 
     ``ray`` is executed as it is where it belongs to another interpreter than this.
     """
-    if os.path.dirname(os.path.realpath(ray)) != os.path.join(os.path.realpath(sys.prefix), "bin"):
+    if not is_of_this_interpreter(ray):
         os.execv(ray, [ray, *arguments])
     from ray.scripts.scripts import main
 
-    adapt_starts(os.path.join(folder, "dashboard-home"), option_value(arguments, "--temp-dir"))
+    adapt_starts(arguments, folder)
     sys.argv = [ray, *arguments]
     main()
     return 0
 
 
-def adapt_starts(home: str, temp_dir: str | None) -> None:
-    """Let this process start Ray's dashboard and raylet as the module's text says.
+def is_of_this_interpreter(ray: str) -> bool:
+    """Whether a program `ray` and this Python belong to one environment."""
+    return os.path.dirname(os.path.realpath(ray)) == os.path.join(
+        os.path.realpath(sys.prefix), "bin"
+    )
 
-    A Ray that is built otherwise starts as it is.
+
+def adapt_starts(arguments: Sequence[str], folder: str) -> None:
+    """Let this process, which is ``ray ARGUMENTS``, start Ray's dashboard and raylet as the
+    module's text says.
+
+    A Ray that is built otherwise starts as it is, but with TLS not at all (AttributeError).
     """
     from ray._private import ray_constants, services
 
+    home, temp_dir = os.path.join(folder, "dashboard-home"), option_value(arguments, "--temp-dir")
+    hides_agent = os.environ.get("RAY_USE_TLS") == "1" and "--head" not in arguments
     start: Any = getattr(services, "start_ray_process", None)
     dashboard = getattr(ray_constants, "PROCESS_TYPE_DASHBOARD", None)
     raylet = getattr(ray_constants, "PROCESS_TYPE_RAYLET", None)
+    if hides_agent:
+        start, raylet = services.start_ray_process, ray_constants.PROCESS_TYPE_RAYLET
     if start is None:
         return
 
@@ -61,6 +79,8 @@ def adapt_starts(home: str, temp_dir: str | None) -> None:
                 **(options.get("env_updates") or {}),
                 **_home_variables(home, temp_dir),
             }
+        elif process_type == raylet and hides_agent:
+            command = [*command, _NO_AGENT_PORT]  # the last one counts
         elif process_type == raylet:
             _write_agent_port(command)
         return start(command, process_type, *args, **options)

@@ -59,6 +59,7 @@ def run_worker(node: Node) -> int:
 def _start(node: Node, head: dict[str, Any]) -> RayRuntime:
     ports = node.reserve_ports()
     assert node.plan is not None
+    node.make_certificate()  # a new head may have brought a new authority
     node.write_shell(head["gcs_address"])
     node.env["RAY_ADDRESS"] = head["gcs_address"]
     if earlier_ray.is_installed():

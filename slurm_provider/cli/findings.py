@@ -16,6 +16,7 @@ WARNING = "warning"
 CONFIGURATION_CACHE = "configuration cache"
 SHARED_FOLDER = "shared folder"
 ENVIRONMENT = "environment"
+TLS = "TLS between nodes"
 TEMPORARY = "temporary folder"
 SUBMITTING = "submitting from nodes"
 COMMANDS = "commands on nodes"
@@ -119,6 +120,16 @@ def with_output(found: Finding, printed: str) -> Finding:
         return found
     said = "\n".join(["its activation printed:", *(f"| {line}" for line in lines)])
     return replace(found, detail=f"{found.detail}\n{said}")
+
+
+def tls(answer: Mapping[str, Any]) -> list[Finding]:
+    """Whether nodes can make certificates; nothing where they need none."""
+    if "tls_problem" not in answer:
+        return []
+    problem = answer["tls_problem"]
+    if problem is None:
+        return [Finding(TLS, OK, f"{answer['host']} can make certificates")]
+    return [Finding(TLS, PROBLEM, problem, "change provider.environment, or remove provider.tls")]
 
 
 def temporary_folder(answer: Mapping[str, Any]) -> Finding:

@@ -96,6 +96,7 @@ def _findings(site: _Site, answer: Mapping[str, Any], nonce: str) -> list[Findin
     found = [
         findings.shared_folder(posixpath.dirname(site.folder), answer, nonce),
         findings.environment(answer, ray_here()),
+        *findings.tls(answer),
         findings.temporary_folder(answer),
         findings.submitting(answer, needed=head_submits),
         _try_step(site, answer),
@@ -184,6 +185,7 @@ def _spec(site: _Site, nonce: str) -> dict[str, Any]:
         "ports": list(config.port_range),
         "network": config.network,
         "temp_dir": config.temp_dir,
+        "tls": config.tls,
         "clusters": site.file.cluster.slurm_cluster,
         "script": trial.script,
         "options": dict(trial.options),

@@ -78,6 +78,7 @@ def node_spec(
         "auth": config.auth,
         "ports": list(config.port_range),
         "network": config.network,
+        "tls": config.tls,
         "temp_dir": config.temp_dir,
         "object_store_memory_mb": config.object_store_memory_mb
         or (EDGE_OBJECT_STORE_MB if request.on_edge else None),

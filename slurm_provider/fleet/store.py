@@ -13,6 +13,7 @@ from posixpath import basename
 from typing import Any
 
 from slurm_provider import own_folder
+from slurm_provider.agent.tls import new_authority
 from slurm_provider.cluster_paths import ClusterPaths, new_token
 from slurm_provider.errors import ClusterError, ConfigError
 from slurm_provider.fleet.identity import new_cluster_uuid
@@ -71,6 +72,17 @@ class ClusterStore:
         uuid = new_cluster_uuid()
         self._write_json(self.paths.identity, {"uuid": uuid, "name": cluster_name})
         return uuid
+
+    def uses_tls(self) -> bool:
+        """Whether the head was launched with `provider.tls`."""
+        return basename(self.paths.authority) in self._list(self.paths.root)
+
+    def renew_authority(self, with_tls: bool) -> None:
+        """For the certificates of a new head and its workers; without TLS there is none."""
+        if with_tls:
+            self.transport.write_file(self.paths.authority, new_authority(), mode=0o600)
+        elif self.uses_tls():
+            self.transport.remove_tree(self.paths.authority)
 
     def renew_token(self) -> None:
         """For a new head. Who listens on the ports of a lost one, where its workers still look for

@@ -206,11 +206,11 @@ def test_the_provider_is_told_where_things_are_and_how_to_get_there() -> None:
         RayLauncher(object_store_memory_gb=0.5),
         ssh={"host": "edge", "user": "user1"},
         environment={"prefix": "/opt/env"},
-        provider_options={"network": "ib0"},
+        provider_options={"network": "ib0", "tls": True},
     )["provider"]
     assert made["ssh"] == {"host": "edge", "user": "user1"}
     assert made["environment"] == {"prefix": "/opt/env"}
-    assert (made["network"], made["object_store_memory_mb"]) == ("ib0", 512)
+    assert (made["network"], made["tls"], made["object_store_memory_mb"]) == ("ib0", True, 512)
     assert made["cluster_dir"] == "~/base/clusters/train-1"
 
 

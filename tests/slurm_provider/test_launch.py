@@ -204,12 +204,12 @@ class TestSpec:
         spec = self.spec(
             ports="30000-31000", network="ib0", temp_dir="/local", object_store_memory_mb=100,
             ray_start_options={"system-config": "{}"}, drain_lead_s=60, head_timeout_s=30,
-            keep_logs=True,
+            keep_logs=True, tls=True,
         )  # fmt: skip
         expected = {
             "ports": [30000, 31000], "network": "ib0", "temp_dir": "/local",
             "object_store_memory_mb": 100, "ray_start_options": {"system-config": "{}"},
-            "drain_lead_s": 60, "head_timeout_s": 30, "keep_logs": True,
+            "drain_lead_s": 60, "head_timeout_s": 30, "keep_logs": True, "tls": True,
             "setup_commands": ["echo hi"], "file_mounts": [["/shared/demo/mounts/1", "~/data"]],
         }  # fmt: skip
         assert {key: spec[key] for key in expected} == expected

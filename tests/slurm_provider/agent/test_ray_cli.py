@@ -37,7 +37,7 @@ def test_the_dashboard_finds_a_configuration_in_a_home_of_its_own_and_others_kee
     monkeypatch.setenv("HOME", "/home/me")
     monkeypatch.delenv("RAY_USAGE_STATS_CONFIG_PATH", raising=False)
 
-    ray_cli.adapt_starts(str(tmp_path / "home"), "/tmp/rs-1/node")
+    ray_cli.adapt_starts(["start", "--head", "--temp-dir=/tmp/rs-1/node"], str(tmp_path))
     for process_type in (ray_constants.PROCESS_TYPE_DASHBOARD, ray_constants.PROCESS_TYPE_RAYLET):
         services.start_ray_process([], process_type)
 
@@ -72,7 +72,7 @@ def test_the_raylet_finds_its_agents_port_before_it_starts(
     command = ["raylet", f"--session_dir={tmp_path}", f"--node_id={node_id}",
                f"--dashboard_agent_command={agent}"]  # fmt: skip
 
-    ray_cli.adapt_starts(str(tmp_path / "home"), None)
+    ray_cli.adapt_starts(["start"], str(tmp_path))
     services.start_ray_process(command, ray_constants.PROCESS_TYPE_RAYLET)
 
     name = DASHBOARD_AGENT_LISTEN_PORT_NAME
@@ -85,7 +85,7 @@ def test_a_raylet_whose_agents_port_is_not_known_starts_as_it_is(
 ) -> None:
     command = ["raylet", f"--session_dir={tmp_path}", "--node_id=ab",
                f"--dashboard_agent_command={agent}"]  # fmt: skip
-    ray_cli.adapt_starts(str(tmp_path / "home"), None)
+    ray_cli.adapt_starts(["start"], str(tmp_path))
     services.start_ray_process(command, ray_constants.PROCESS_TYPE_RAYLET)
     assert list(tmp_path.iterdir()) == []
     assert started == {ray_constants.PROCESS_TYPE_RAYLET: {}}

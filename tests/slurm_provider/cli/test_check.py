@@ -78,6 +78,15 @@ def test_a_temporary_folder_that_cannot_be_made_is_a_problem() -> None:
     assert "on n1: /nonexist/rs-1/x: No such file" in found.detail
 
 
+def test_certificates_are_spoken_of_only_where_they_are_wanted() -> None:
+    assert findings.tls(ANSWER) == []
+    (fine,) = findings.tls({**ANSWER, "tls_problem": None})
+    assert fine.outcome == OK
+    (found,) = findings.tls({**ANSWER, "tls_problem": "no package cryptography"})
+    assert (found.outcome, found.detail) == (PROBLEM, "no package cryptography")
+    assert "provider.tls" in found.todo
+
+
 def test_hosts_that_may_not_submit_are_a_problem_only_if_the_head_needs_it() -> None:
     refused = {**ANSWER, "submit_problem": "Access denied"}
     assert findings.submitting(ANSWER, needed=True).outcome == OK

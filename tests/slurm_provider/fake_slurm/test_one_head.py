@@ -25,7 +25,7 @@ HEADS = {TAG_RAY_NODE_KIND: NODE_KIND_HEAD}
 class RayUp:
     """One `ray up`, as far as it has come (ray/autoscaler/_private/commands.py)."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, tls: bool = False) -> None:
         user = {
             "cluster_name": "demo",
             "max_workers": 0,
@@ -33,6 +33,7 @@ class RayUp:
                 "type": "external",
                 "module": "slurm_provider.SlurmNodeProvider",
                 "cluster_dir": str(folder),
+                "tls": tls,
             },
             "head_node_type": "head",
             "available_node_types": {"head": {"node_config": {}, "resources": {}}},
@@ -213,3 +214,13 @@ def test_the_autoscaler_never_ends_its_own_head(
     (head,) = on_head.non_terminated_nodes(HEADS)
     on_head.terminate_nodes([head])
     assert not (folder / "closing").exists() and len(heads(slurm)) == 1
+
+
+@pytest.mark.parametrize("tls", [False, True])
+def test_a_running_head_keeps_to_the_tls_it_was_launched_with(
+    slurm: SlurmPrograms, folder: Path, tls: bool
+) -> None:
+    RayUp(folder, tls=tls).create()
+    RayUp(folder, tls=tls).prepare()
+    with pytest.raises(ClickException, match=f"provider.tls is {str(not tls).lower()}, and"):
+        RayUp(folder, tls=not tls).prepare()

@@ -51,3 +51,25 @@ def test_why_a_folder_cannot_be_written_is_told_in_the_systems_words(tmp_path: P
     store = ClusterStore(LocalTransport(), str(tmp_path / "cluster"))
     assert store.write_problem() == "No such file or directory"
     assert not (tmp_path / "cluster").exists()
+
+
+def test_each_head_gets_a_new_authority_that_only_the_owner_reads(tmp_path: Path) -> None:
+    store = ClusterStore(LocalTransport(), str(tmp_path / "cluster"))
+    path = Path(store.paths.authority)
+    found = set()
+    for _ in range(2):
+        store.create("demo")
+        store.renew_authority(True)
+        assert store.uses_tls()
+        assert path.stat().st_mode & 0o777 == 0o600
+        found.add(path.read_bytes())
+    assert len(found) == 2
+
+
+def test_a_head_without_tls_leaves_no_authority_behind(tmp_path: Path) -> None:
+    store = ClusterStore(LocalTransport(), str(tmp_path / "cluster"))
+    store.create("demo")
+    for with_tls in (True, False):
+        store.renew_authority(with_tls)
+    assert not store.uses_tls()
+    assert not Path(store.paths.authority).exists()
