@@ -124,7 +124,8 @@ class ProviderConfig(_Section):
     cluster_dir: Annotated[str, AfterValidator(_cluster_dir)] | None = Field(
         None,
         description="The cluster's folder, on a file system that all hosts share, mode 0700. "
-        "Default: `~/.ray-slurm/<cluster_name>`.",
+        "Nobody else may be able to replace a folder above it. Default: "
+        "`~/.ray-slurm/<cluster_name>`.",
     )
     defaults: dict[str, Any] = Field(
         default_factory=dict, description="sbatch options for all node types (see node_config)."
