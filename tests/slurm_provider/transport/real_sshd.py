@@ -92,18 +92,35 @@ class Sshd:
 
     def drop_connections(self) -> None:
         """Kill the server's end of every connection."""
-        for pid in self.connections():
+        for pid in [pid for connection in self.connections() for pid in servers(connection)]:
             with contextlib.suppress(ProcessLookupError):  # it has just ended by itself
                 os.kill(pid, signal.SIGKILL)
 
     def connections(self) -> list[int]:
         """The pids of the processes that serve one connection each."""
         assert self.process is not None
-        path = f"/proc/{self.process.pid}/task/{self.process.pid}/children"
-        return [int(pid) for pid in Path(path).read_text().split()]
+        return _children(self.process.pid)
 
     def _answers(self) -> bool:
         assert self.process is not None
         assert self.process.poll() is None, (self.folder / "sshd.log").read_text()
         with socket.socket() as probe:
             return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
+
+def servers(connection: int) -> list[int]:
+    """The processes of sshd that serve a connection; OpenSSH 10 has two even for root."""
+    below = [pid for child in _children(connection) for pid in servers(child)]
+    return [connection, *below] if _program(connection).startswith("sshd") else []
+
+
+def _children(pid: int) -> list[int]:
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        return [int(pid) for pid in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return []
+
+
+def _program(pid: int) -> str:
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        return Path(f"/proc/{pid}/comm").read_text()
+    return ""

@@ -26,7 +26,14 @@ from slurm_provider.transport import (
     Tunnel,
 )
 from slurm_provider.transport.ssh import connection as pool
-from tests.slurm_provider.transport.real_sshd import USER, Sshd, eventually, free_port, make_key
+from tests.slurm_provider.transport.real_sshd import (
+    USER,
+    Sshd,
+    eventually,
+    free_port,
+    make_key,
+    servers,
+)
 from tests.slurm_provider.transport.test_tunnel import RELAY
 
 SettingsFor = Callable[..., SshSettings]
@@ -378,12 +385,15 @@ def test_a_connection_that_hangs_is_replaced(
     server = own_sshd()
     transport = connect(settings_for(server, connect_timeout_s=1.0))
     assert greets(transport)
-    (hanging,) = server.connections()
-    os.kill(hanging, signal.SIGSTOP)
+    (connection,) = server.connections()
+    hanging = servers(connection)
+    for pid in hanging:
+        os.kill(pid, signal.SIGSTOP)
     try:
         assert greets(transport)
     finally:
-        os.kill(hanging, signal.SIGKILL)
+        for pid in hanging:
+            os.kill(pid, signal.SIGKILL)
 
 
 def test_a_server_that_went_away_is_told_and_used_again_when_it_is_back(
