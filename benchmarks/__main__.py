@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 import ray
 from rich.console import Console
 
-from benchmarks import burst, dagster_item, demand, down, tick, up
+from benchmarks import burst, dagster_item, demand, down, tick, tls, up
 from benchmarks.errors import BenchmarkError
 from benchmarks.report import Findings, phase_table, table
 from benchmarks.sandbox_user import ROOT, SandboxUser
@@ -30,6 +30,7 @@ _ITEMS: dict[str, Callable[[SandboxUser, int], Findings]] = {
     "down": down.measure,
     "tick": tick.measure,
     "burst": burst.measure,
+    "tls": tls.measure,
     "dagster": dagster_item.measure,
 }
 _ON_REQUEST = "dagster"  # installs the peer from a package index

@@ -7,7 +7,7 @@ import secrets
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ _CONFIG = ROOT / "cluster-configs" / "sandbox.yaml"
 class OurRay:
     """One cluster of the provider. Use ``our_ray``, which removes it."""
 
-    def __init__(self, user: SandboxUser, folder: Path) -> None:
+    def __init__(self, user: SandboxUser, folder: Path, changes: Mapping[str, Any]) -> None:
         self._user = user
         self._folder = folder
         self.name = f"bench-{secrets.token_hex(3)}"
@@ -33,6 +33,7 @@ class OurRay:
         config = yaml.safe_load(_CONFIG.read_text())
         # Workers between two repeats are ended by us, not by Ray's idle time-out.
         config.update(cluster_name=self.name, idle_timeout_minutes=10)
+        _merge(config, changes)
         self._config = user.give(folder / "cluster.yaml", yaml.safe_dump(config))
 
     @property
@@ -143,11 +144,22 @@ def _check(child: subprocess.Popen[str], output: Path) -> None:
         )
 
 
+def _merge(config: dict[str, Any], changes: Mapping[str, Any]) -> None:
+    for key, value in changes.items():
+        if isinstance(value, Mapping):
+            _merge(config[key], value)
+        else:
+            config[key] = value
+
+
 @contextmanager
-def our_ray(user: SandboxUser) -> Iterator[OurRay]:
-    """A cluster of the provider; nothing of it is left after the block."""
+def our_ray(user: SandboxUser, changes: Mapping[str, Any] | None = None) -> Iterator[OurRay]:
+    """A cluster of the provider; nothing of it is left after the block.
+
+    ``changes`` are merged into the YAML, whose mappings exist.
+    """
     with user.folder() as folder:
-        ray = OurRay(user, folder)
+        ray = OurRay(user, folder, changes or {})
         try:
             yield ray
         finally:

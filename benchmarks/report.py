@@ -15,7 +15,7 @@ class Line:
     """One row: what was measured here and, if there is one, for the bare commands or the peer."""
 
     item: str
-    """Letter of the item, ``a`` to ``g``."""
+    """Letter of the item, ``a`` to ``h``."""
     what: str
     ours: tuple[float, ...]
     """One value per repeat."""
