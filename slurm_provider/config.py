@@ -156,7 +156,7 @@ class ProviderConfig(_Section):
     )
     tls: bool = Field(
         False, description="Encrypt what Ray's processes say to each other (TLS, with certificates "
-        "made for each cluster); see docs/security.md."
+        "made for each cluster), from Ray 2.55 on; see docs/security.md."
     )  # fmt: skip
     network: Line | None = Field(
         None, description="Interface (`ib0`) or CIDR block for Ray's traffic; default: the route "

@@ -69,6 +69,7 @@ class SlurmNodeProvider(NodeProvider):  # type: ignore[misc]  # Ray ships no typ
         check_ray_version()
         bootstrap.check_cached(provider_config)
         self._cluster = cluster or Cluster(provider_config, cluster_name)
+        check_ray_version(tls=self._cluster.config.tls)
         if self._cluster.config.head_placement == "slurm":
             refuse_detached()
         self._asked_slurm = False

@@ -5,10 +5,11 @@ from __future__ import annotations
 from slurm_provider.errors import ConfigError
 
 OLDEST_RAY = (2, 52)
+OLDEST_RAY_WITH_TLS = (2, 55)  # whose raylet can be told of its agent's port (agent/tls_worker.py)
 
 
-def check_ray_version() -> None:
-    """Raise ConfigError for a Ray that is too old."""
+def check_ray_version(*, tls: bool = False) -> None:
+    """Raise ConfigError for a Ray that is too old, for `provider.tls` if it is asked for."""
     import ray
 
     if version_tuple(ray.__version__) < OLDEST_RAY:
@@ -16,6 +17,11 @@ def check_ray_version() -> None:
             f"Ray {ray.__version__} is not supported: before 2.52 anybody who reaches its ports "
             "can run code as you (CVE-2025-62593, no token authentication). "
             "Install ray[default]>=2.52"
+        )
+    if tls and version_tuple(ray.__version__) < OLDEST_RAY_WITH_TLS:
+        raise ConfigError(
+            f"provider.tls needs Ray 2.55, and this is Ray {ray.__version__}, which would still "
+            "send its token in clear. Install ray[default]>=2.55, or remove provider.tls"
         )
 
 

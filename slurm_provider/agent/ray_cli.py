@@ -29,7 +29,7 @@ from slurm_provider.agent.ray_start import option_value
 _CONFIG = "ray_bootstrap_config.yaml"
 _CONTENT = "provider: {type: external}\n"  # what the dashboard would report; no more of the user's
 _STATISTICS = "RAY_USAGE_STATS_CONFIG_PATH"  # holds the user's "no" to them
-_NO_AGENT_PORT = "--dashboard_agent_listen_port=-1"  # as Ray itself writes that there is none
+_NO_AGENT_PORT = "--dashboard_agent_listen_port=-1"  # Ray's own word for an agent without one
 _LISTEN_PORT = re.compile(r"--listen-port=([1-9][0-9]*)")
 
 

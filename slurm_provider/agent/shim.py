@@ -62,10 +62,9 @@ def start(arguments: Sequence[str]) -> int:
 
 def start_worker(arguments: Sequence[str]) -> int:
     """``ray start ARGUMENTS`` of a worker's agent."""
-    folder = os.environ["RAY_SLURM_NODE"]
     if earlier_ray.is_installed():
-        ray_cli.adapt_starts(arguments, folder)
         return earlier_ray.start_worker(arguments)
+    folder = os.environ["RAY_SLURM_NODE"]
     return ray_cli.run(os.environ["RAY_SLURM_RAY"], ["start", *arguments], folder)
 
 

@@ -17,6 +17,7 @@ from ipaddress import IPv4Address
 from socket import gethostname
 from typing import TYPE_CHECKING
 
+from slurm_provider.agent import earlier_ray
 from slurm_provider.agent.network import interface_addresses
 from slurm_provider.agent.ray_cli import is_of_this_interpreter
 
@@ -85,6 +86,8 @@ def check_environment(ray: str) -> None:
             f"provider.tls needs `ray` and `python3` of one environment; on {gethostname()} they "
             f"are {ray} and {sys.executable}; check provider.environment"
         )
+    if earlier_ray.is_installed():
+        raise TlsError(f"provider.tls needs Ray 2.55; {gethostname()} has an earlier one ({ray})")
     try:
         from cryptography import x509  # noqa: F401
     except ImportError as error:

@@ -5,15 +5,22 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib import metadata
 
 import pytest
 
+from slurm_provider.requirements import OLDEST_RAY_WITH_TLS, version_tuple
 from tests.e2e.capture import Capture
 from tests.e2e.cluster import Cluster, config, node_type
 from tests.e2e.conftest import MakeCluster
 from tests.sandbox_fixture import RunningSandbox
 
-pytestmark = pytest.mark.sandbox
+pytestmark = [
+    pytest.mark.sandbox,
+    pytest.mark.skipif(
+        version_tuple(metadata.version("ray")) < OLDEST_RAY_WITH_TLS, reason="refused with this Ray"
+    ),
+]
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ import os
 import socket
 import ssl
 import stat
-import subprocess
 import sys
 import threading
 from datetime import datetime, timedelta, timezone
@@ -27,8 +26,16 @@ from slurm_provider.agent.tls import (
     tls_env,
 )
 from slurm_provider.cluster_paths import ClusterPaths
+from slurm_provider.errors import ConfigError
+from slurm_provider.requirements import check_ray_version
 
 AUTHORITY = new_authority()
+
+
+@pytest.fixture(autouse=True)
+def any_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    """These tests make certificates with the oldest supported Ray, too."""
+    monkeypatch.setattr(earlier_ray, "is_installed", lambda: False)
 
 
 @pytest.fixture
@@ -190,19 +197,11 @@ def test_a_node_without_an_authority_does_not_start_and_says_why_in_one_line(
     assert len(str(refused.value).splitlines()) == 1
 
 
-def test_an_environment_without_cryptography_is_named() -> None:
-    hidden = (
-        "import sys; sys.modules['cryptography'] = None\n"
-        "from slurm_provider.agent.tls import TlsError, check_environment\n"
-        "try: check_environment(sys.argv[1])\n"
-        "except TlsError as error: print(error)\n"
-    )
-    ray = Path(sys.prefix) / "bin" / "ray"
-    done = subprocess.run(
-        [sys.executable, "-c", hidden, str(ray)], capture_output=True, text=True, timeout=60
-    )
-    assert "provider.tls needs the Python package cryptography" in done.stdout, done.stderr
-    assert len(done.stdout.splitlines()) == 1
+def test_an_environment_without_cryptography_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "cryptography", None)
+    with pytest.raises(TlsError, match="needs the Python package cryptography") as refused:
+        check_environment(str(Path(sys.prefix) / "bin" / "ray"))
+    assert len(str(refused.value).splitlines()) == 1
 
 
 def test_a_ray_of_another_environment_is_refused(tmp_path: Path) -> None:
@@ -210,9 +209,20 @@ def test_a_ray_of_another_environment_is_refused(tmp_path: Path) -> None:
         check_environment(str(tmp_path / "bin" / "ray"))
 
 
-@pytest.mark.parametrize("is_earlier", [False, True], ids=["ray", "earlier-ray"])
+def test_an_earlier_ray_is_refused_as_its_token_could_still_be_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("ray.__version__", "2.54.1")
+    check_ray_version()
+    with pytest.raises(ConfigError, match=r"provider.tls needs Ray 2.55, and this is Ray 2.54.1"):
+        check_ray_version(tls=True)
+    monkeypatch.setattr(earlier_ray, "is_installed", lambda: True)
+    with pytest.raises(TlsError, match=r"provider.tls needs Ray 2.55"):
+        check_environment(str(Path(sys.prefix) / "bin" / "ray"))
+
+
 def test_a_workers_ray_announces_no_port_of_its_job_agent(
-    monkeypatch: pytest.MonkeyPatch, is_earlier: bool
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from ray._private import ray_constants, services
     from ray.scripts import scripts
@@ -221,7 +231,6 @@ def test_a_workers_ray_announces_no_port_of_its_job_agent(
     monkeypatch.setattr(
         services, "start_ray_process", lambda command, kind, **_: started.update({kind: command})
     )
-    monkeypatch.setattr(earlier_ray, "is_installed", lambda: is_earlier)
     monkeypatch.setattr(sys, "argv", [])
     ray = os.path.join(sys.prefix, "bin", "ray")
     for name, value in {"USE_TLS": "1", "SLURM_NODE": "/n", "SLURM_RAY": ray}.items():
@@ -232,7 +241,6 @@ def test_a_workers_ray_announces_no_port_of_its_job_agent(
             services.start_ray_process([kind, "--x"], kind)
 
     monkeypatch.setattr(scripts, "main", start)
-    monkeypatch.setattr("ray._private.parameter.RayParams", type("RayParams", (), {}))
 
     assert shim.start_worker(["--address=x:1"]) == 0
 

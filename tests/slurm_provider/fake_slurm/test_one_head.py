@@ -218,8 +218,9 @@ def test_the_autoscaler_never_ends_its_own_head(
 
 @pytest.mark.parametrize("tls", [False, True])
 def test_a_running_head_keeps_to_the_tls_it_was_launched_with(
-    slurm: SlurmPrograms, folder: Path, tls: bool
+    slurm: SlurmPrograms, folder: Path, tls: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("slurm_provider.requirements.OLDEST_RAY_WITH_TLS", (2, 52))
     RayUp(folder, tls=tls).create()
     RayUp(folder, tls=tls).prepare()
     with pytest.raises(ClickException, match=f"provider.tls is {str(not tls).lower()}, and"):
