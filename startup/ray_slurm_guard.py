@@ -53,8 +53,10 @@ def _without_cache(bootstrap: "Callable[..., Any]") -> "Callable[..., Any]":
         if not _is_ours(config):
             return bootstrap(config, no_config_cache=no_config_cache, **options)
         resolved = bootstrap(config, no_config_cache=True, **options)
-        from slurm_provider.config_cache import warn_of_foreign
-
+        try:
+            from slurm_provider.config_cache import warn_of_foreign
+        except ImportError:
+            return resolved  # another version of the package is first on the path
         warn_of_foreign(resolved["provider"].get("_config_cache_path"))
         return resolved
 
