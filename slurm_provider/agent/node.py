@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import select
 import shutil
 import signal
@@ -45,6 +46,7 @@ _START_FAILED = 1  # Ray's exit code for it; 2 is a wrong option
 # A shared file system may give no answer for a moment.
 _TOKEN_TRIES = 5
 _TOKEN_PAUSE_S = 1.0
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _PRIVATE = ("RAY_OVERRIDE_", "RAY_ADDRESS", "RAY_AUTH_", "RAY_CLOUD_", "RAY_NODE_TYPE_NAME",
             VARIABLE)  # fmt: skip
 
@@ -256,7 +258,8 @@ class Node:
         variables = {
             name: value
             for name, value in self.env.items()
-            if name == "SLURM_CONF" or not name.startswith(("SLURM", "BASH_FUNC"))
+            if name == "SLURM_CONF" or not name.startswith("SLURM")
+            if _NAME.fullmatch(name)  # no shell takes others, such as bash's exported functions
         }
         if head_address:
             variables["RAY_ADDRESS"] = head_address

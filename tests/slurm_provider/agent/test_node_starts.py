@@ -69,9 +69,15 @@ class Agents:
         ray.chmod(0o755)
 
     def start(
-        self, kind: str, *, codes: list[int] | None = None, **provider: Any
+        self,
+        kind: str,
+        *,
+        codes: list[int] | None = None,
+        variables: Mapping[str, str] | None = None,
+        **provider: Any,
     ) -> subprocess.Popen[str]:
-        """Start a node ``l-0``, whose Ray ends with these exit codes before it runs."""
+        """Start a node ``l-0``, whose Ray ends with these exit codes before it runs; ``variables``
+        are of its job."""
         (self._folder / "codes").write_text(json.dumps(codes or []))
         request = LaunchRequest(kind, "cpu", {}, {}, {}, {}, None)
         config = parse_provider(provider)
@@ -79,7 +85,7 @@ class Agents:
         self.store.write_launch("l", spec, ":\n")
         env = {"PATH": f"{self._folder / 'bin'}:{os.environ['PATH']}", "SLURM_JOB_ID": "7",
                "SLURM_CPUS_ON_NODE": "1", "SLURM_MEM_PER_NODE": "1000",
-               "TMPDIR": self._temporary}  # fmt: skip
+               "TMPDIR": self._temporary, **(variables or {})}  # fmt: skip
         self._processes.append(
             subprocess.Popen(
                 [sys.executable, self._code, "node", self.paths.root, "l"], env=env, text=True,
@@ -152,6 +158,16 @@ def test_the_configuration_says_whether_ray_authenticates_and_no_file_does(agent
     (start,) = wait_for(agents.starts)
     assert start.env["RAY_AUTH_MODE"] == "disabled"
     assert "RAY_AUTH_TOKEN_PATH" not in start.env
+
+
+def test_shells_on_a_node_get_no_variable_whose_name_no_shell_takes(agents: Agents) -> None:
+    agents.store.renew_token()
+    agents.publish_head()
+    agents.start(WORKER, variables={"a.b": "1", "BASH_FUNC_f%%": "() { :; }", "KEPT": "it's"})
+    wait_for(lambda: agents.report().get("state") == "joined")
+    script = f". {agents.paths.shell('l-0')} && echo \"$KEPT\""
+    done = subprocess.run(["bash", "-c", script], env={}, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("it's\n", "")
 
 
 def test_a_worker_starts_ray_again_on_other_ports_when_it_failed_to_start(agents: Agents) -> None:
