@@ -12,6 +12,7 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 
 from tests.e2e.cluster import Cluster
 from tests.sandbox_fixture import wait_for
@@ -42,6 +43,19 @@ def submits_a_job(cluster: Cluster, port: int) -> None:
     )  # fmt: skip
     assert f"job on {cluster.head()['host']}" in done.output
     assert "succeeded" in done.output
+
+
+def relays(cluster: Cluster) -> list[int]:
+    """Pids of the processes on the head's host that carry a tunnel to its dashboard."""
+    port = str(cluster.head()["dashboard_port"]).encode()
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            words = (process / "cmdline").read_bytes().split(b"\0")
+            is_ours = len(words) > 1 and str(cluster.dir).encode() in words[1]
+            if is_ours and words[2:5] == [b"relay", b"127.0.0.1", port]:
+                found.append(int(process.name))
+    return found
 
 
 class Links:

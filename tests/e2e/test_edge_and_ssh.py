@@ -14,7 +14,7 @@ import pytest
 from tests.e2e.browser import browser
 from tests.e2e.cluster import Cluster, config, node_type
 from tests.e2e.conftest import MakeCluster
-from tests.e2e.dashboard import Links, dashboard, status_of, submits_a_job
+from tests.e2e.dashboard import Links, dashboard, relays, status_of, submits_a_job
 from tests.e2e.step import srun_with, sshd_above
 from tests.e2e.terminal import terminal
 from tests.sandbox_fixture import RunningSandbox, wait_for
@@ -222,7 +222,7 @@ def test_a_printed_link_opens_the_dashboard_in_a_browser_and_in_no_other(
                 stranger.open(url)
                 stranger.wait_for("This link was used already")
         second = links.wait_for(1)
-        (relay,) = _relays(far)
+        (relay,) = relays(far)
         os.kill(relay, signal.SIGKILL)
         links.wait_for_words("The connection to the head is back.")
         with browser() as another:
@@ -233,21 +233,6 @@ def test_a_printed_link_opens_the_dashboard_in_a_browser_and_in_no_other(
     assert "Authentication Token" not in shown
     assert far.token() not in links.output
     assert "Traceback" not in links.output
-
-
-def _relays(cluster: Cluster) -> list[int]:
-    """Processes that carry a tunnel to the dashboard on the cluster's head."""
-    port = str(cluster.head()["dashboard_port"]).encode()
-    found = []
-    for entry in Path("/proc").iterdir():
-        with contextlib.suppress(OSError):
-            words = (entry / "cmdline").read_bytes().split(b"\0")
-            if (
-                words[2:5] == [b"relay", b"127.0.0.1", port]
-                and str(cluster.dir).encode() in words[1]
-            ):
-                found.append(int(entry.name))
-    return found
 
 
 def test_ray_up_again_over_ssh_disturbs_nothing(far: Cluster) -> None:

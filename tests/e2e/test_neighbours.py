@@ -51,7 +51,7 @@ def test_a_worker_starts_where_another_user_has_made_its_folder(
         made = sandbox.run("mkdir", known, user="user2", host=host, check=False)
         return made.returncode == 0
 
-    wait_for(is_planted, 60, poll_s=0.5)
+    wait_for(is_planted, 180, poll_s=0.5)  # tests beside this one have nodes there, too
     try:
         node_id = cluster.ask(_WHERE)
         report = cluster.json(f"nodes/{node_id}/node.json")

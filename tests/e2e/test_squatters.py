@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import re
+import signal
 import subprocess
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from http.client import HTTPException
+from pathlib import Path
 from threading import Thread
 from typing import Any
 
@@ -13,6 +20,7 @@ import pytest
 
 from tests.e2e.cluster import UP_S, Cluster, config, node_type
 from tests.e2e.conftest import MakeCluster
+from tests.e2e.dashboard import relays
 from tests.sandbox_fixture import ROOT, RunningSandbox, wait_for
 
 pytestmark = pytest.mark.sandbox
@@ -36,8 +44,8 @@ class Squatter:
 
 
 @contextlib.contextmanager
-def squatting(sandbox: RunningSandbox, host: str, ports: list[int]) -> Iterator[Squatter]:
-    """user2 on the host, trying to listen on these ports as long as this lasts."""
+def squatting(sandbox: RunningSandbox, host: str | None, ports: list[int]) -> Iterator[Squatter]:
+    """user2 on a host or the edge node, trying to listen on these ports as long as this lasts."""
     argv = sandbox.run_argv("python", "-c", _SQUAT, *map(str, ports), user="user2", host=host)
     squatter = Squatter()
     with subprocess.Popen(
@@ -93,6 +101,69 @@ def test_a_squatter_on_the_heads_host_gets_no_token_that_is_worth_anything(
     assert late.listens, "nobody took a port that Ray had left"
     assert cluster.token() != old_token
     assert cluster.token().encode() not in late.received
+
+
+def test_a_squatter_on_the_port_of_a_tunnel_that_ended_gets_nothing(
+    sandbox: RunningSandbox, cluster: Cluster
+) -> None:
+    """`ray-slurm dashboard` adds the token to what a browser asks, and opens a new tunnel."""
+    with cluster.background(["ray-slurm", "dashboard", str(cluster.yaml)]) as process:
+        assert process.stdout is not None
+        printed = (re.search(r"http://127\.0\.0\.1:(\d+)/\S+", line) for line in process.stdout)
+        link = next(found for found in printed if found)
+        browser = Browser(int(link[1]), link[0])
+        assert browser.status("api/jobs/") == 200
+        tunnels = listening_ports(b"dashboard", str(cluster.yaml).encode()) - {browser.port}
+
+        with squatting(sandbox, None, list(tunnels)) as squatter:
+            for pid in relays(cluster):
+                os.kill(pid, signal.SIGKILL)
+            # The browser goes on asking; between the tunnels it is told so.
+            answers = {browser.status("api/jobs/")}
+            wait_for(lambda: answers.add(browser.status("api/jobs/")) or squatter.listens, 30)
+            wait_for(lambda: browser.status("api/jobs/") == 200, 60)
+
+    assert squatter.received == b""
+    assert len(tunnels) == 1 and squatter.listens == tunnels
+
+
+class Browser:
+    """What a browser does with a link of `ray-slurm dashboard`."""
+
+    def __init__(self, port: int, link: str) -> None:
+        self.port = port
+        with urllib.request.urlopen(link, timeout=20) as answer:
+            self._cookie = answer.headers["Set-Cookie"].partition(";")[0]
+            page = answer.read().decode()
+        folder = re.search(r"url=(/[^/]+/)", page)
+        assert folder, page
+        self._base = f"http://127.0.0.1:{port}{folder[1]}"
+
+    def status(self, path: str) -> int:
+        """The status of an answer; 0 for none."""
+        request = urllib.request.Request(self._base + path, headers={"Cookie": self._cookie})
+        try:
+            with urllib.request.urlopen(request, timeout=20) as answer:
+                return int(answer.status)
+        except urllib.error.HTTPError as error:
+            return error.code
+        except (OSError, HTTPException):
+            return 0
+
+
+def listening_ports(*words: bytes) -> set[int]:
+    """Where programs of the edge node listen whose command lines have these words."""
+    listening = {}
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        fields = line.split()
+        if fields[3] == "0A":
+            listening[f"socket:[{fields[9]}]"] = int(fields[1].partition(":")[2], 16)
+    found = set()
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if all(word in (process / "cmdline").read_bytes().split(b"\0") for word in words):
+                found |= {os.readlink(file) for file in (process / "fd").iterdir()}
+    return {port for name, port in listening.items() if name in found}
 
 
 def ready_head(cluster: Cluster) -> Any:
