@@ -20,13 +20,12 @@ from slurm_provider.copying import download, quoted, upload
 from slurm_provider.errors import ClusterError, StartFailed
 from slurm_provider.excludes import Excludes
 from slurm_provider.head_wait import waiting_words
+from slurm_provider.pacing import folder_interval_s, queue_interval_s
 from slurm_provider.recorded import RecordedCommand, RecordedProcess
 from slurm_provider.slurm.step import step_argv
 from slurm_provider.transport import Process, TransportError
 from slurm_provider.transport.tunnel import Tunnel
 
-_POLL_S = 0.05
-_LISTING_S = 2.0  # between looks at the queue while waiting; the report file is polled faster
 _CHUNK = 1 << 20
 
 
@@ -48,7 +47,8 @@ class NodeAccess:
         ``show`` gets the state in words whenever it is looked at; ``is_wanted`` turning False
         ends the wait with a ClusterError.
         """
-        next_listing = time.monotonic() + _LISTING_S
+        begin = time.monotonic()
+        next_listing = begin + queue_interval_s(0)
         while True:
             report = self._store.report(self.node_id)
             # "failed" is a head whose Ray kept ending: it takes a new start command.
@@ -62,14 +62,14 @@ class NodeAccess:
                     "waiting for it, `ray down` withdraws it"
                 )
             if time.monotonic() > next_listing:
-                next_listing = time.monotonic() + _LISTING_S
                 nodes = {node.node_id: node for node in self._cluster.fleet.nodes()}
                 node = nodes.get(self.node_id)
                 if node is None:
                     gone = self._cluster.fleet.node(self.node_id)
                     raise self._ended((gone and gone.ended) or "it is gone")
                 show(waiting_words(node, nodes.values()))
-            time.sleep(_POLL_S)
+                next_listing = time.monotonic() + queue_interval_s(time.monotonic() - begin)
+            time.sleep(folder_interval_s(time.monotonic() - begin))
 
     def still_to_start(self, commands: Sequence[str]) -> Sequence[str]:
         """Without those before the one that has no answer yet: they would stop what it starts, and
@@ -89,7 +89,8 @@ class NodeAccess:
         path = self._orders.setdefault(command, f"{self._paths.requests(self.node_id)}/{name}")
         request = json.dumps({"command": command, "env": dict(env)}).encode()
         self._store.transport.write_file(path, request, mode=0o600)
-        next_listing = time.monotonic() + _LISTING_S
+        begin = time.monotonic()
+        next_listing = begin + queue_interval_s(0)
         while True:
             answer = self._answer(f"{path}.result")
             if answer is not None:
@@ -99,10 +100,10 @@ class NodeAccess:
                     raise StartFailed(words, self.node_id)
                 return
             if time.monotonic() > next_listing:
-                next_listing = time.monotonic() + _LISTING_S
                 if self.node_id not in {n.node_id for n in self._cluster.fleet.nodes()}:
                     raise self._ended("its job ended")
-            time.sleep(_POLL_S)
+                next_listing = time.monotonic() + queue_interval_s(time.monotonic() - begin)
+            time.sleep(folder_interval_s(time.monotonic() - begin))
 
     # -- commands --------------------------------------------------------------------------
 

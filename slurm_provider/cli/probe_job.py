@@ -9,13 +9,13 @@ from types import TracebackType
 from typing import Any
 
 from slurm_provider.cli.output import moment
+from slurm_provider.pacing import folder_interval_s, queue_interval_s
 from slurm_provider.slurm import Job, SlurmClient, SlurmError, Submission, explain
 from slurm_provider.slurm.output_path import escaped_pattern
 
 _NAME = "ray-slurm-check"
 _MINUTES = "5"
 _POLL_S = 0.2
-_LISTING_S = 2.0
 _END_S = 15.0
 # What would delay a job that is meant to run now.
 _DELAYING = ("begin", "dependency", "deadline", "time-min")
@@ -88,15 +88,16 @@ class ProbeJob:
 
         Raises ProbeEnded, ProbeTimeout, SlurmError, TransportError.
         """
-        deadline = time.monotonic() + timeout_s
+        begin = time.monotonic()
+        deadline = begin + timeout_s
         next_listing = 0.0
         while (answer := look()) is None:
             if time.monotonic() >= next_listing:
                 self._follow(look, show)
-                next_listing = time.monotonic() + _LISTING_S
+                next_listing = time.monotonic() + queue_interval_s(time.monotonic() - begin)
             if time.monotonic() > deadline:
                 raise ProbeTimeout(self._words())
-            time.sleep(_POLL_S)
+            time.sleep(folder_interval_s(time.monotonic() - begin))
         return answer
 
     def _follow(
