@@ -13,12 +13,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from slurm_provider.slurm import Gres, parse_gres, parse_memory_mb, parse_time_s
+from slurm_provider.slurm import (
+    Gres,
+    parse_gres,
+    parse_memory_mb,
+    parse_time_s,
+    requested,
+    validate,
+)
 
 Shape = Mapping[str, Any]
 
+_MEMORY = ("mem", "mem-per-cpu", "mem-per-gpu")
+# What `requested` makes numbers of.
 _AMOUNTS = (
-    "cpus-per-task", "mem", "mem-per-cpu", "mem-per-gpu", "gres", "gpus-per-node", "gpus",
+    "cpus-per-task", "cpus-per-gpu", "mincpus", "gres", "gpus", "gpus-per-node", "gpus-per-task",
+    "gpus-per-socket", "sockets-per-node", *_MEMORY,
 )  # fmt: skip
 # How long something stays without use does not change what it can run.
 _ANY = ("unleased_timeout_s", "idle_timeout_minutes")
@@ -128,29 +138,21 @@ def _type_fits(have: Shape, wanted: Shape, have_defaults: Shape, wanted_defaults
 
 
 def _node(node_type: Shape, defaults: Shape) -> _NodeSize:
-    merged = {**defaults, **node_type["node_config"]}
-    options = {key: value for key, value in merged.items() if value is not False}
-    cpus = int(options.get("cpus-per-task", 1))
-    named = [gres for key in ("gpus-per-node", "gpus") if key in options
-             for gres in parse_gres(f"gpu:{options[key]}")]  # fmt: skip
+    options = validate({**defaults, **node_type["node_config"]}, "node_config")
+    asked = requested(options)
     listed = parse_gres(str(options.get("gres", "")))
-    gpus = [gres for gres in (*named, *listed) if gres.name == "gpu" and gres.count]
     return _NodeSize(
-        cpus=cpus,
-        memory_mb=_memory_mb(options, cpus, sum(gres.count for gres in gpus)),
-        gpus=Gres("gpu", gpus[0].type if gpus else None, sum(gres.count for gres in gpus)),
+        cpus=asked.cpus,
+        memory_mb=float("inf") if _is_all_memory(options) else asked.memory_mb,
+        gpus=Gres("gpu", asked.gpu_type, asked.gpus),
         others=tuple(gres for gres in listed if gres.name != "gpu"),
     )
 
 
-def _memory_mb(options: Shape, cpus: int, gpus: int) -> float | None:
-    if "mem" in options:
-        return parse_memory_mb(str(options["mem"])) or float("inf")  # 0 is all of the host
-    if "mem-per-cpu" in options:
-        return cpus * parse_memory_mb(str(options["mem-per-cpu"]))
-    if "mem-per-gpu" in options:
-        return gpus * parse_memory_mb(str(options["mem-per-gpu"]))
-    return None
+def _is_all_memory(options: Shape) -> bool:
+    """Whether it asks for all of the host's, as 0 does; for what is given first, as in sbatch."""
+    given = next((options[key] for key in _MEMORY if key in options), None)
+    return given is not None and parse_memory_mb(str(given)) == 0
 
 
 def _lasts(have: Shape, wanted: Shape) -> bool:

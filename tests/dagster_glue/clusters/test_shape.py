@@ -40,6 +40,11 @@ def shape(launcher: Launcher = LARGE, **more: Any) -> dict[str, Any]:
     return shape_of(cluster_config(plan))
 
 
+def asking(options: dict[str, Any]) -> dict[str, Any]:
+    """A cluster whose nodes are what these sbatch options ask for."""
+    return {"launcher": RayLauncher(), "slurm_opts": options}
+
+
 def test_name_place_and_way_there_make_no_other_cluster() -> None:
     elsewhere = shape(name="b", cluster_dir="~/b", ssh={"host": "edge", "user": "me"})
     assert fingerprint(elsewhere) == fingerprint(shape())
@@ -83,6 +88,9 @@ def test_a_shape_becomes_a_configuration_again() -> None:
         ({"launcher": RayLauncher(max_workers=4)}, {"launcher": RayLauncher(max_workers=2)}),
         ({"launcher": RayLauncher(head_mem="8G")}, {"launcher": RayLauncher()}),
         ({"launcher": RayLauncher(idle_timeout=5)}, {"launcher": RayLauncher()}),
+        (asking({"gpus-per-task": 2, "mem-per-gpu": "4G"}),
+         asking({"gpus-per-node": 1, "mem-per-gpu": "8G"})),
+        (asking({"mem": "0"}), asking({"mem": "64G"})),
         ({"unleased_timeout_s": 5}, {}),
         ({"launcher": BashLauncher(), "queue": {"cpus": 4, "mem": "8G"}},
          {"launcher": BashLauncher(), "queue": {"cpus": 2, "mem": "2G"}}),
@@ -108,6 +116,12 @@ def test_a_cluster_at_least_as_large_fits(have: dict[str, Any], wanted: dict[str
          {"queue": {"gres": "gpu:1"}, "launcher": RayLauncher()}),
         ({"launcher": RayLauncher(max_workers=4)}, {"launcher": RayLauncher()}),
         ({"launcher": RayLauncher()}, {"launcher": RayLauncher(min_workers=1)}),
+        (asking({"gpus-per-task": 1, "mem-per-gpu": "1G"}),
+         asking({"gpus-per-task": 1, "mem-per-gpu": "64G"})),
+        (asking({"gpus-per-node": 2, "gres": "gpu:2"}), asking({"gpus-per-node": 4})),
+        (asking({"cpus-per-gpu": 2, "gpus": 1}), asking({"cpus-per-gpu": 4, "gpus": 1})),
+        (asking({"mincpus": 2}), asking({"mincpus": 8})),
+        (asking({"mem": "64G"}), asking({"mem": "0"})),
         ({}, {"queue": {"partition": "long"}}),
         ({}, {"queue": {"account": "other"}}),
         ({}, {"queue": {"qos": "high"}}),
