@@ -74,13 +74,19 @@ class Gate:
 
     def close(self) -> None:
         """Close all connections. Harmless when repeated."""
-        loop, stop = self._stopping.result()
-        with contextlib.suppress(RuntimeError):  # the loop has ended already
+        with contextlib.suppress(RuntimeError, OSError):  # the loop has ended, or never started
+            loop, stop = self._stopping.result()
             loop.call_soon_threadsafe(stop.set)
         self._thread.join(_CLOSE_S)
 
     def _serve(self) -> None:
-        asyncio.run(self._serve_until_stopped())
+        try:
+            asyncio.run(self._serve_until_stopped())
+        except OSError as error:  # no descriptor left for a loop, say
+            if not self._stopping.done():
+                self._stopping.set_exception(error)
+        finally:
+            self._listener.close()
 
     async def _serve_until_stopped(self) -> None:
         stop = asyncio.Event()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import http.client
 import re
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -204,3 +205,18 @@ def test_another_user_who_listens_where_the_dashboard_was_sees_no_token(tmp_path
         with pytest.raises(http.client.HTTPException):
             ask(gate, f"{folder}api/jobs/", Cookie=cookie)
         assert stranger.received() == b""
+
+
+def test_a_gate_whose_loop_cannot_start_is_closed_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def run(coroutine: Coroutine[object, object, None]) -> None:
+        coroutine.close()
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr("slurm_provider.cli.dashboard_gate.asyncio.run", run)
+    gate = Gate(lambda: None)
+    closing = threading.Thread(target=gate.close, daemon=True)
+    closing.start()
+    closing.join(10)
+    assert not closing.is_alive()
