@@ -61,6 +61,13 @@ def config(types: Mapping[str, Config] | None = None, **provider: Any) -> Config
     }
 
 
+def two_hosts(sandbox: RunningSandbox) -> tuple[str, str]:
+    """Two hosts for nodes that are pinned: not the first ones, which Slurm fills with other tests'
+    nodes, nor the last ones, which lose power."""
+    hosts = sorted(sandbox.info["hosts"])
+    return hosts[len(hosts) // 2 - 1], hosts[len(hosts) // 2]
+
+
 @dataclass(frozen=True)
 class Done:
     """A command that ended; ``output`` is both streams without colours."""

@@ -6,18 +6,24 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.e2e.cluster import Cluster, config, node_type
+from tests.e2e.cluster import Cluster, config, node_type, two_hosts
 from tests.e2e.conftest import MakeCluster
+from tests.sandbox_fixture import RunningSandbox
 
 pytestmark = pytest.mark.sandbox
 
+HEAD, WORKER = 0, 1  # positions in `two_hosts`
+
 
 @pytest.fixture(scope="module")
-def prepared(make_module_cluster: MakeCluster) -> Iterator[Cluster]:
+def prepared(
+    sandbox: RunningSandbox, make_module_cluster: MakeCluster
+) -> Iterator[Cluster]:
     """A cluster with a worker on another host than its head; all leave traces on both disks."""
+    first, second = two_hosts(sandbox)
     content = config({"cpu": node_type(min_workers=1, max_workers=1,
-                                       node_config={"nodelist": "n2"})})  # fmt: skip
-    content["available_node_types"]["head"]["node_config"]["nodelist"] = "n1"
+                                       node_config={"nodelist": second})})  # fmt: skip
+    content["available_node_types"]["head"]["node_config"]["nodelist"] = first
     cluster = make_module_cluster("setup", content)
     base = f"/tmp/{cluster.name}"
     (cluster.folder / "data").mkdir()
@@ -44,23 +50,24 @@ def prepared(make_module_cluster: MakeCluster) -> Iterator[Cluster]:
         cluster.wait_for_workers(1)
         yield cluster
     finally:
-        for host in ("n1", "n2"):
+        for host in (first, second):
             cluster.sandbox.run("rm", "-rf", base, host=host)
 
 
-@pytest.mark.parametrize(("host", "trace"), [
-    ("n1", ["initialization", "setup", "head-setup"]),
-    ("n2", ["initialization", "setup", "worker-setup"]),
+@pytest.mark.parametrize(("node", "trace"), [
+    (HEAD, ["initialization", "setup", "head-setup"]),
+    (WORKER, ["initialization", "setup", "worker-setup"]),
 ], ids=["head", "worker"])  # fmt: skip
-def test_each_command_ran_once_and_in_order(prepared: Cluster, host: str, trace: list[str]) -> None:
+def test_each_command_ran_once_and_in_order(prepared: Cluster, node: int, trace: list[str]) -> None:
+    host = two_hosts(prepared.sandbox)[node]
     done = prepared.sandbox.run("cat", f"/tmp/{prepared.name}/trace", host=host)
 
     assert done.stdout.split() == trace
 
 
-@pytest.mark.parametrize("host", ["n1", "n2"], ids=["head", "worker"])
-def test_file_mounts_are_on_the_nodes_own_disk(prepared: Cluster, host: str) -> None:
-    base = f"/tmp/{prepared.name}"
+@pytest.mark.parametrize("node", [HEAD, WORKER], ids=["head", "worker"])
+def test_file_mounts_are_on_the_nodes_own_disk(prepared: Cluster, node: int) -> None:
+    base, host = f"/tmp/{prepared.name}", two_hosts(prepared.sandbox)[node]
 
     done = prepared.sandbox.run("cat", f"{base}/data/table", f"{base}/one.txt", host=host)
 

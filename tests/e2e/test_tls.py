@@ -11,7 +11,7 @@ import pytest
 
 from slurm_provider.requirements import OLDEST_RAY_WITH_TLS, version_tuple
 from tests.e2e.capture import Capture
-from tests.e2e.cluster import Cluster, config, node_type
+from tests.e2e.cluster import Cluster, config, node_type, two_hosts
 from tests.e2e.conftest import MakeCluster
 from tests.sandbox_fixture import RunningSandbox
 
@@ -33,8 +33,8 @@ class Seen:
 
 @pytest.fixture(scope="module")
 def seen(sandbox: RunningSandbox, make_module_cluster: MakeCluster) -> Iterator[Seen]:
-    """With TLS: a head on the first host, a worker on the second."""
-    first, second = sorted(sandbox.info["hosts"])[:2]
+    """With TLS: a head on one host, a worker on another."""
+    first, second = two_hosts(sandbox)
     far = node_type(cpus=2, min_workers=1, max_workers=1, resources={"pair": 1},
                     node_config={"nodelist": second})  # fmt: skip
     content = config({"far": far}, tls=True)
