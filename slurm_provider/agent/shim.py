@@ -62,10 +62,10 @@ def start(arguments: Sequence[str]) -> int:
 
 def start_worker(arguments: Sequence[str]) -> int:
     """``ray start ARGUMENTS`` of a worker's agent."""
-    if earlier_ray.is_installed():
+    ray = os.environ["RAY_SLURM_RAY"]
+    if earlier_ray.is_installed() and ray_cli.is_of_this_interpreter(ray):
         return earlier_ray.start_worker(arguments)
-    folder = os.environ["RAY_SLURM_NODE"]
-    return ray_cli.run(os.environ["RAY_SLURM_RAY"], ["start", *arguments], folder)
+    return ray_cli.run(ray, ["start", *arguments], os.environ["RAY_SLURM_NODE"])
 
 
 def stop() -> int:
