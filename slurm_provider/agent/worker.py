@@ -41,9 +41,11 @@ def run_worker(node: Node) -> int:
         starts += 1
         runtime = _start(node, head)
         outcome = _follow(node, runtime, head)
-        if outcome != "head changed" and not (runtime.may_start_again and starts < STARTS):
-            node.leave(outcome, 0 if outcome in _CLEAN else 1)
-            return 0 if outcome in _CLEAN else 1
+        is_clean = outcome in _CLEAN
+        starts_again = not is_clean and runtime.may_start_again and starts < STARTS
+        if outcome != "head changed" and not starts_again:
+            node.leave(outcome, 0 if is_clean else 1)
+            return 0 if is_clean else 1
         node.stop_ray()
         if node.session_link:
             node.session_link.remove()

@@ -33,6 +33,10 @@ starts = len(list(folder.glob("start-*")))
 (folder / f"start-{{starts}}").write_text(json.dumps([sys.argv[1:], dict(os.environ)]))
 codes = json.loads((folder / "codes").read_text())
 if starts < len(codes):
+    if codes[starts] is None:
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+        (folder / "pid").write_text(str(os.getpid()))
+        signal.pause()
     sys.exit(codes[starts])
 print("Ray runtime started.", flush=True)
 signal.pause()
@@ -72,12 +76,12 @@ class Agents:
         self,
         kind: str,
         *,
-        codes: list[int] | None = None,
+        codes: list[int | None] | None = None,
         variables: Mapping[str, str] | None = None,
         **provider: Any,
     ) -> subprocess.Popen[str]:
-        """Start a node ``l-0``, whose Ray ends with these exit codes before it runs; ``variables``
-        are of its job."""
+        """Start a node ``l-0``, whose Ray ends with these exit codes before it runs (None: with 1,
+        once it is asked to); ``variables`` are of its job."""
         (self._folder / "codes").write_text(json.dumps(codes or []))
         request = LaunchRequest(kind, "cpu", {}, {}, {}, {}, None)
         config = parse_provider(provider)
@@ -97,6 +101,12 @@ class Agents:
     def starts(self) -> list[Start]:
         files = sorted(self._folder.glob("start-*"), key=lambda file: int(file.name[6:]))
         return [Start(*json.loads(file.read_text())) for file in files]
+
+    def slow_ray(self) -> int | None:
+        """The pid of a Ray that waits to be ended."""
+        file = self._folder / "pid"
+        text = file.read_text() if file.exists() else ""
+        return int(text) if text else None
 
     def report(self) -> Mapping[str, Any]:
         return self.store.report("l-0") or {}
@@ -182,7 +192,7 @@ def test_a_worker_starts_ray_again_on_other_ports_when_it_failed_to_start(agents
 
 @pytest.mark.parametrize(("codes", "starts"), [([1, 1, 1], 3), ([2], 1)])
 def test_a_worker_gives_up_after_three_starts_and_after_a_wrong_option_at_once(
-    agents: Agents, codes: list[int], starts: int
+    agents: Agents, codes: list[int | None], starts: int
 ) -> None:
     agents.store.renew_token()
     agents.publish_head()
@@ -191,6 +201,21 @@ def test_a_worker_gives_up_after_three_starts_and_after_a_wrong_option_at_once(
     assert process.returncode == 1
     assert agents.report()["reason"] == f"`ray start` ended with exit code {codes[-1]}"
     assert len(agents.starts()) == starts
+
+
+def test_a_worker_that_is_cancelled_while_ray_starts_leaves(agents: Agents) -> None:
+    agents.store.renew_token()
+    agents.publish_head()
+    process = agents.start(WORKER, codes=[None])
+    pid = wait_for(agents.slow_ray)
+    # As scancel does; stopped meanwhile, so that the agent sees its signal and Ray's end at once.
+    process.send_signal(signal.SIGSTOP)
+    os.kill(pid, signal.SIGTERM)
+    wait_for(lambda: ") Z " in Path(f"/proc/{pid}/stat").read_text())
+    process.send_signal(signal.SIGTERM)
+    process.send_signal(signal.SIGCONT)
+    process.communicate(timeout=20)
+    assert (process.returncode, agents.report()["reason"]) == (0, "stopped by Slurm")
 
 
 def test_a_head_starts_ray_again_with_a_new_token_and_answers_once(agents: Agents) -> None:
