@@ -22,7 +22,11 @@ pass_on() {
 }
 trap 'asked=TERM; pass_on TERM' TERM
 trap 'asked=HUP; pass_on HUP' HUP
-trap 'pass_on INT' INT
+if [ -t 0 ]; then
+    trap '' INT # a trap here could make bash 5.2 lose the command's exit code (`wait` answers -1)
+else
+    trap 'pass_on INT' INT
+fi
 while
     signalled=''
     wait "$pid" 2> /dev/null # bash itself would say there that it was killed
