@@ -15,11 +15,9 @@ from slurm_provider.slurm.option_values import (
     EXTRA,
     HOST,
     LIST,
-    PRIORITY,
     TEXT,
     TEXT_OR_NUMBER,
     OptionValue,
-    ValueKind,
 )
 
 
@@ -104,7 +102,7 @@ def _convert(key: str, value: object, where: str) -> OptionValue:
         reason = f"{key!r} is a mapping, but Slurm takes text here (for example gres: gpu:2)"
         raise OptionError(where, key, value, reason)
     try:
-        return _kind(key).convert(value)
+        return OPTIONS[key].kind.convert(value)
     except ValueError as error:
         reason = str(error)
         if key in ONLY_ONE:
@@ -112,12 +110,8 @@ def _convert(key: str, value: object, where: str) -> OptionValue:
         raise OptionError(where, key, value, f"{key}: {_shown(value)} {reason}") from None
 
 
-def _kind(key: str) -> ValueKind:
-    return _NARROWER.get(key, OPTIONS[key].kind)
-
-
 def _is_text(key: str) -> bool:
-    return _kind(key) in (TEXT, LIST, HOST, CLUSTER, EXTRA, TEXT_OR_NUMBER)
+    return OPTIONS[key].kind in (TEXT, LIST, HOST, CLUSTER, EXTRA, TEXT_OR_NUMBER)
 
 
 def _shown(value: object) -> str:
@@ -151,14 +145,6 @@ def _key_problem(key: object) -> str | None:
 
 
 _SHOWN = 80
-# What sbatch would read differently from how it was written, beside what their kind refuses.
-_NARROWER = {
-    "acctg-freq": TEXT_OR_NUMBER,
-    "cpu-freq": TEXT_OR_NUMBER,
-    "extra": EXTRA,
-    "priority": PRIORITY,
-    "switches": TEXT_OR_NUMBER,
-}
 _LONG_NAMES = {option.short: option.name for option in OPTIONS.values() if option.short}
 # sbatch: "--mem, --mem-per-cpu, and --mem-per-gpu are mutually exclusive" and likewise for CPUs.
 _EXCLUSIVE_GROUPS = (
