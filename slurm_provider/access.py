@@ -20,7 +20,7 @@ from slurm_provider.copying import download, quoted, upload
 from slurm_provider.errors import ClusterError, StartFailed
 from slurm_provider.excludes import Excludes
 from slurm_provider.head_wait import waiting_words
-from slurm_provider.pacing import folder_interval_s, queue_interval_s
+from slurm_provider.pacing import Pace
 from slurm_provider.recorded import RecordedCommand, RecordedProcess
 from slurm_provider.slurm.step import step_argv
 from slurm_provider.transport import Process, TransportError
@@ -47,8 +47,7 @@ class NodeAccess:
         ``show`` gets the state in words whenever it is looked at; ``is_wanted`` turning False
         ends the wait with a ClusterError.
         """
-        begin = time.monotonic()
-        next_listing = begin + queue_interval_s(0)
+        pace = Pace()
         while True:
             report = self._store.report(self.node_id)
             # "failed" is a head whose Ray kept ending: it takes a new start command.
@@ -61,15 +60,15 @@ class NodeAccess:
                     "no longer waiting; the job stays in Slurm's queue: `ray up` again goes on "
                     "waiting for it, `ray down` withdraws it"
                 )
-            if time.monotonic() > next_listing:
+            if pace.is_queue_due():
                 nodes = {node.node_id: node for node in self._cluster.fleet.nodes()}
                 node = nodes.get(self.node_id)
                 if node is None:
                     gone = self._cluster.fleet.node(self.node_id)
                     raise self._ended((gone and gone.ended) or "it is gone")
                 show(waiting_words(node, nodes.values()))
-                next_listing = time.monotonic() + queue_interval_s(time.monotonic() - begin)
-            time.sleep(folder_interval_s(time.monotonic() - begin))
+                pace.asked_queue()
+            pace.sleep()
 
     def still_to_start(self, commands: Sequence[str]) -> Sequence[str]:
         """Without those before the one that has no answer yet: they would stop what it starts, and
@@ -89,8 +88,7 @@ class NodeAccess:
         path = self._orders.setdefault(command, f"{self._paths.requests(self.node_id)}/{name}")
         request = json.dumps({"command": command, "env": dict(env)}).encode()
         self._store.transport.write_file(path, request, mode=0o600)
-        begin = time.monotonic()
-        next_listing = begin + queue_interval_s(0)
+        pace = Pace()
         while True:
             answer = self._answer(f"{path}.result")
             if answer is not None:
@@ -99,11 +97,11 @@ class NodeAccess:
                     words = f"Ray did not start on the head: {self._with_log(answer['message'])}"
                     raise StartFailed(words, self.node_id)
                 return
-            if time.monotonic() > next_listing:
+            if pace.is_queue_due():
                 if self.node_id not in {n.node_id for n in self._cluster.fleet.nodes()}:
                     raise self._ended("its job ended")
-                next_listing = time.monotonic() + queue_interval_s(time.monotonic() - begin)
-            time.sleep(folder_interval_s(time.monotonic() - begin))
+                pace.asked_queue()
+            pace.sleep()
 
     # -- commands --------------------------------------------------------------------------
 

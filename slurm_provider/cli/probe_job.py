@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any
 
 from slurm_provider.cli.output import moment
-from slurm_provider.pacing import folder_interval_s, queue_interval_s
+from slurm_provider.pacing import Pace
 from slurm_provider.slurm import Job, SlurmClient, SlurmError, Submission, explain
 from slurm_provider.slurm.output_path import escaped_pattern
 
@@ -88,16 +88,15 @@ class ProbeJob:
 
         Raises ProbeEnded, ProbeTimeout, SlurmError, TransportError.
         """
-        begin = time.monotonic()
-        deadline = begin + timeout_s
-        next_listing = 0.0
+        pace = Pace(asks_at_once=True)
+        deadline = time.monotonic() + timeout_s
         while (answer := look()) is None:
-            if time.monotonic() >= next_listing:
+            if pace.is_queue_due():
                 self._follow(look, show)
-                next_listing = time.monotonic() + queue_interval_s(time.monotonic() - begin)
+                pace.asked_queue()
             if time.monotonic() > deadline:
                 raise ProbeTimeout(self._words())
-            time.sleep(folder_interval_s(time.monotonic() - begin))
+            pace.sleep()
         return answer
 
     def _follow(

@@ -24,10 +24,8 @@ class Waiting:
         self.now = 0.0
         self.listings: list[float] = []
         self.looks: list[float] = []
-        clock = SimpleNamespace(
-            monotonic=lambda: self.now, sleep=self._sleep, time_ns=lambda: int(self.now * 1e9)
-        )
-        monkeypatch.setattr(access, "time", clock)
+        clock = SimpleNamespace(monotonic=lambda: self.now, sleep=self._sleep)
+        monkeypatch.setattr(pacing, "time", clock)
         monkeypatch.setattr(access, "waiting_words", lambda *_: "waits")
 
     def access(self) -> NodeAccess:

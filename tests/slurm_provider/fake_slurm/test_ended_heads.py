@@ -16,7 +16,7 @@ UNSHARED = "compute hosts do not share that folder"
 
 
 def words(bench: Bench, monkeypatch: pytest.MonkeyPatch, **job: str) -> str:
-    monkeypatch.setattr("slurm_provider.access.queue_interval_s", lambda _: 0.0)
+    monkeypatch.setattr("slurm_provider.pacing.queue_interval_s", lambda _: 0.0)
     cluster = Cluster({"cluster_dir": bench.store.paths.root}, "demo")
     cluster.fleet.refresh()
     bench.slurm.write_jobs([{**bench.slurm.jobs[0], **job}])
