@@ -43,6 +43,19 @@ async def check_owner_async(connection: socket.socket) -> None:
         await asyncio.sleep(_POLL_S)
 
 
+async def open_to_ours(
+    host: str, port: int, *, limit: int = 2**16
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """``asyncio.open_connection`` for what may hold a secret; raises StrangerListens, too."""
+    reader, writer = await asyncio.open_connection(host, port, limit=limit)
+    try:
+        await check_owner_async(writer.get_extra_info("socket"))
+    except OSError:
+        writer.transport.abort()
+        raise
+    return reader, writer
+
+
 def listener_owner(port: int) -> int | None:
     """Uid of the process that listens on this port of the loopback interface; None for nobody."""
     for local, _, state, uid, _ in _sockets(port):

@@ -21,7 +21,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from http.cookies import CookieError, SimpleCookie
 
-from slurm_provider.listener import check_owner_async
+from slurm_provider.listener import open_to_ours
 from slurm_provider.transport.base import TransportError
 
 COOKIE = "ray-slurm-dashboard"
@@ -218,12 +218,7 @@ def parse_request(head: bytes) -> Request:
 async def _pass_on(
     head: bytes, port: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
 ) -> None:
-    there, to_there = await asyncio.open_connection("127.0.0.1", port)
-    try:
-        await check_owner_async(to_there.get_extra_info("socket"))
-    except OSError:
-        to_there.close()
-        raise
+    there, to_there = await open_to_ours("127.0.0.1", port)
     to_there.write(head)
     ways = [asyncio.create_task(_copy(reader, to_there)), asyncio.create_task(_copy(there, writer))]
     try:

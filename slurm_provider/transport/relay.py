@@ -31,7 +31,7 @@ import sys
 import threading
 from collections.abc import Callable
 
-from slurm_provider.listener import check_owner_async
+from slurm_provider.listener import open_to_ours
 
 GREETING = b"\0ray-slurm-tunnel-1\n"
 WINDOW_BYTES = 1024 * 1024
@@ -275,7 +275,7 @@ async def _relay(host: str, port: int, stdin_fd: int, stdout_fd: int) -> int:
 
     async def connect(connection_id: int) -> None:
         try:
-            reader, writer = await _open_to_ours(host, port)
+            reader, writer = await open_to_ours(host, port, limit=2 * FRAME_BYTES)
         except OSError as error:
             print(f"relay: {host}:{port}: {error}", file=sys.stderr, flush=True)
             mux.reset(connection_id)
@@ -299,19 +299,6 @@ async def _relay(host: str, port: int, stdin_fd: int, stdout_fd: int) -> int:
         print(f"relay: the pipe to the near half broke: {error}", file=sys.stderr, flush=True)
         return 1
     return 0
-
-
-async def _open_to_ours(
-    host: str, port: int
-) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """What comes through the tunnel may hold a token. Raises StrangerListens, an OSError."""
-    reader, writer = await asyncio.open_connection(host, port, limit=2 * FRAME_BYTES)
-    try:
-        await check_owner_async(writer.get_extra_info("socket"))
-    except OSError:
-        writer.transport.abort()
-        raise
-    return reader, writer
 
 
 def _write_all(descriptor: int, data: bytes) -> None:
