@@ -267,7 +267,7 @@ class SlurmCommandRunner(CommandRunnerInterface):  # type: ignore[misc]  # Ray s
             cli_logger.print("To submit jobs meanwhile: {}", line)
         cli_logger.print("Press Ctrl-C to close.")
         sys.stdout.flush()
-        watch = HeadWatch(store)
+        watch = HeadWatch(store, store.head())
         try:
             while all(tunnel.alive for tunnel in tunnels):
                 if watch.has_moved():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
+from typing import Any
 
 from slurm_provider.fleet.store import ClusterStore
 from slurm_provider.transport import TransportError
@@ -11,11 +13,12 @@ _LOOK_EVERY_S = 5.0
 
 
 class HeadWatch:
-    """The head as it was published when this was made; may read the shared folder over SSH."""
+    """May read the shared folder over SSH."""
 
-    def __init__(self, store: ClusterStore) -> None:
+    def __init__(self, store: ClusterStore, head: Mapping[str, Any] | None) -> None:
+        """``head`` as it was published before."""
         self._store = store
-        self._generation = self._published()
+        self._generation = _generation(head)
         self._next_look = time.monotonic() + _LOOK_EVERY_S
 
     def has_moved(self) -> bool:
@@ -27,11 +30,11 @@ class HeadWatch:
             return False
         self._next_look = time.monotonic() + _LOOK_EVERY_S
         try:
-            published = self._published()
+            published = _generation(self._store.head())
         except (OSError, TransportError):
             return False
         return published is not None and published != self._generation
 
-    def _published(self) -> str | None:
-        head = self._store.head()
-        return None if head is None else str(head["generation"])
+
+def _generation(head: Mapping[str, Any] | None) -> str | None:
+    return None if head is None else str(head["generation"])

@@ -126,7 +126,7 @@ class _Way:
             tunnel.close()
             raise
         self._tunnel, self.head = tunnel, head
-        self._watch = HeadWatch(self._cluster.store)
+        self._watch = HeadWatch(self._cluster.store, head)
 
     @property
     def is_open(self) -> bool:
