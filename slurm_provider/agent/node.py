@@ -334,7 +334,6 @@ class Node:
         env.update(self.spec.values.get("env", {}))
         return env
 
-
     def _authentication(self) -> dict[str, str]:
         """Raises NodeError: without its token, Ray would let everybody in or nobody."""
         mode = self.spec.values["auth"]

@@ -56,12 +56,12 @@ def run_worker(node: Node) -> int:
             print(f"[agent] joining the new head at {head['gcs_address']}", flush=True)
         else:
             print(f"[agent] {outcome}: starting Ray again", flush=True)
+        node.make_certificate()  # the folder was emptied, and a new head may have a new authority
 
 
 def _start(node: Node, head: dict[str, Any]) -> RayRuntime:
     ports = node.reserve_ports()
     assert node.plan is not None
-    node.make_certificate()  # a new head may have brought a new authority
     node.write_shell(head["gcs_address"])
     node.env["RAY_ADDRESS"] = head["gcs_address"]
     if earlier_ray.is_installed():
