@@ -93,7 +93,7 @@ def plan_payload(
     for path in paths:
         for extra, member in _members(path):
             if _UNWRITABLE.search(extra):
-                raise PayloadError(f"extra_files: {member!a} is no name in UTF-8: rename it")
+                raise PayloadError(f"extra_files: the name of {member!a} is not UTF-8: rename it")
             if files.setdefault(extra, member) != member:
                 raise PayloadError(
                     f"extra_files: {files[extra]} and {member} would both be uploaded as "

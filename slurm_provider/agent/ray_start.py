@@ -16,7 +16,7 @@ _HEAD_ONLY = ("port", "ray-client-server-port", "include-dashboard", "dashboard-
               "dashboard-host")  # fmt: skip
 METRICS = "RAY_enable_metrics_collection"
 """Ray's switch for the metrics of its nodes, which any user of the host can read."""
-_NO_PORT = 65536  # Ray takes its default for what is no number
+_NO_PORT = 65536  # a number, because Ray falls back to its default for anything else
 _BOOTSTRAP_CONFIG = "ray_bootstrap_config.yaml"
 
 

@@ -27,7 +27,7 @@ from slurm_provider.slurm.quantities import (
 
 OptionValue = str | bool
 
-# Slurm keeps most counts in 16 bits, of which it uses the last values for itself.
+# Slurm keeps most counts in 16 bits and reserves the last values.
 MOST = 65_533
 # Minutes and megabytes are kept in 32 bits (memory of a job in more).
 _MOST_MINUTES = 2**31 - 1
